@@ -1,0 +1,1 @@
+"""The brand's side: what runs beside the customer database."""

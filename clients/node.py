@@ -1,0 +1,87 @@
+"""A brand's node: one request in, one reply out, and never an exception across the wire."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from fl.brand import LocalBrand
+from fl.contracts import (
+    Algorithm,
+    Examples,
+    Memory,
+    NodeId,
+    PrivacyPlan,
+    Reply,
+    Request,
+    SecureSum,
+    Task,
+    Training,
+)
+from fl.errors import Code, Refused
+from fl.round import contribute
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(slots=True)
+class BrandNode:
+    """Everything one brand brings to a run.
+
+    Attributes:
+        name: the brand's id.
+        splits: its encoded rows by split.
+        task, plan, summing, training: as agreed for the run; public.
+        algorithms: the brand's half of each kind of request it serves.
+        seed: of the run; orders batches, never privacy noise.
+        occasion: tells the arms of a benchmark apart in the derived seeds.
+        memory: what is kept between requests.
+        debug: re-raise instead of answering with a code; for researchers, never in deployment.
+    """
+
+    name: NodeId
+    splits: Mapping[str, Examples]
+    task: Task
+    plan: PrivacyPlan
+    summing: SecureSum
+    training: Training
+    algorithms: Mapping[str, Algorithm]
+    seed: int
+    occasion: str = "run"
+    memory: Memory = field(default_factory=Memory)
+    debug: bool = False
+
+    def handle(self, request: Request) -> Reply:
+        """Answer one request. The text of an exception stays in this brand's log."""
+        try:
+            return self._contribute(request)
+        except Refused as refusal:
+            return Reply(refusal.code)
+        except Exception:
+            if self.debug:
+                raise
+            _log.exception("brand %s failed in round %d", self.name, request.number)
+            return Reply(Code.FAILED)
+
+    def _contribute(self, request: Request) -> Reply:
+        algorithm = self.algorithms.get(request.kind)
+        if algorithm is None:
+            raise Refused(Code.UNKNOWN_REQUEST)
+        brand = LocalBrand(
+            self.name,
+            self.splits,
+            self.task,
+            self.plan,
+            self.training,
+            self.seed,
+            f"{self.occasion}/{request.kind}/{request.number}",
+        )
+        return contribute(
+            request,
+            brand=brand,
+            memory=self.memory,
+            algorithm=algorithm,
+            plan=self.plan,
+            summing=self.summing,
+        )

@@ -1,0 +1,1 @@
+"""Config files: values only, one file per plug-in, one per experiment."""

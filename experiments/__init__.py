@@ -1,0 +1,1 @@
+"""Cross-brand benchmark experiments: Hydra configs in, comparable results out."""

@@ -1,0 +1,1 @@
+"""Benchmarks that anyone can rerun: ``python -m experiments.bench.NAME --out FILE.json``."""

@@ -1,0 +1,158 @@
+"""One comparison, from config to report: prepare, run every seed, summarise, publish.
+
+Bad input is found before the output folder is made. Every finished piece is in ``DIR/work``; when
+the report is written that folder is deleted.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from experiments import arms, record
+from experiments.journal import Journal, Piece
+from experiments.pool import share_out
+from experiments.prepare import Tables, encode, shared_schema
+from experiments.progress import meter
+from experiments.settings import Settings, settings
+from fl import arrays
+from fl.data.dataset import DataSet
+from fl.data.divide import divide
+from fl.errors import InputError
+
+
+def run(values: Mapping[str, Any]) -> None:
+    """Start a run from its resolved config.
+
+    Raises:
+        InputError: a mistake in the config or the data, or ``out`` already holds a run.
+    """
+    out = Path(str(values["out"]))
+    if (out / "run.json").exists():
+        raise InputError(
+            "out",
+            f"{str(out)!r} already holds a run",
+            f"take it up with fl-run resume={out}, or choose another folder",
+        )
+    if out.exists() and not out.is_dir():
+        raise InputError("out", f"{str(out)!r} is a file", "name a folder")
+    how = settings(values)
+    data, tables = _prepare(how)
+    out.mkdir(parents=True, exist_ok=True)
+    record.write(out, record.opening(how, data, tables[how.seeds[0]]))
+    _finish(out, how, data, tables, began=time.time())
+
+
+def resume(folder: str) -> None:
+    """Take up a run where it was left; a finished one only shows its table again.
+
+    Raises:
+        InputError: no run in the folder, or one whose config no longer builds.
+    """
+    out = Path(folder)
+    if not (out / "run.json").exists():
+        raise InputError("resume", f"no run in {folder!r}", "name the folder given as out=")
+    kept = json.loads((out / "run.json").read_text())
+    if kept.get("status") == "finished":
+        record.show(out)
+        return
+    how = settings(kept["config"])
+    data, tables = _prepare(how)
+    began = time.time() - float(kept.get("seconds") or 0.0)
+    _finish(out, how, data, tables, began)
+
+
+def _prepare(how: Settings) -> tuple[DataSet, dict[int, Tables]]:
+    """Load and divide, once per seed; every mistake in the data shows here."""
+    torch.set_num_threads(1)
+    data = how.source.load()
+    tables = {seed: divide(data, how.partition, how.preparation, seed) for seed in how.seeds}
+    for seed in how.seeds:
+        schema = shared_schema(data, tables[seed], how, seed)
+        if seed == how.seeds[0]:
+            encode(how.task(schema), tables[seed], how.preparation.scaling)
+    return data, tables
+
+
+def _finish(
+    out: Path, how: Settings, data: DataSet, tables: Mapping[int, Tables], began: float
+) -> None:
+    journal = Journal(out / "work")
+    total = sum(arms.work(how, len(tables[seed])) for seed in how.seeds)
+    with meter(f"{how.experiment}: {len(how.seeds)} seeds", total) as tick:
+        share_out(
+            how.runtime.workers,
+            {seed: _seed_job(how, data, tables[seed], seed, journal) for seed in how.seeds},
+            tick,
+        )
+    pieces = {seed: _stored(journal, seed) for seed in how.seeds}
+    record.publish(out, how, data, tables, pieces, seconds=time.time() - began)
+    shutil.rmtree(out / "work")
+    record.show(out)
+
+
+def _seed_job(
+    how: Settings, data: DataSet, tables: Tables, seed: int, journal: Journal
+) -> Callable[[Callable[[int], None]], None]:
+    def job(tick: Callable[[int], None]) -> None:
+        if journal.get(_key(seed)) is not None:
+            tick(arms.work(how, len(tables)))
+            return
+        journal.put(_key(seed), run_seed(how, data, tables, seed, journal, tick))
+
+    return job
+
+
+def run_seed(
+    how: Settings,
+    data: DataSet,
+    tables: Tables,
+    seed: int,
+    journal: Journal,
+    tick: Callable[[int], None],
+) -> Piece:
+    """All arms of one seed, as a piece: test scores, labels, models, and how they came about."""
+    torch.set_num_threads(1)
+    task = how.task(shared_schema(data, tables, how, seed))
+    bench = arms.Bench(
+        how, task, seed, encode(task, tables, how.preparation.scaling), journal, tick
+    )
+    results: dict[str, arms.Result] = {}
+    for arm in how.arms:
+        match arm:
+            case "alone":
+                results[arm] = arms.alone(bench)
+            case "federated":
+                results[arm] = arms.federated(bench)
+            case "finetuned":
+                results[arm] = arms.finetuned(bench, results["federated"])
+            case "pooled":
+                results[arm] = arms.pooled(bench)
+    content = {f"y/{b}": s["test"].y_b.numpy() for b, s in bench.rows.brands.items()}
+    content[f"y/{arms.ALL}"] = bench.rows.pooled["test"].y_b.numpy()
+    for arm, result in results.items():
+        for brand, p in arms.scores(bench, arm, result).items():
+            content[f"p/{arm}/{brand}"] = p
+    for arm in ("federated", "pooled"):
+        if arm in results and results[arm].models:
+            model = next(iter(results[arm].models.values()))
+            content |= arrays.within(f"model/{arm}", model)
+    return Piece({k: np.asarray(v) for k, v in content.items()}, record.note(results, seed))
+
+
+def _key(seed: int) -> str:
+    return f"seed-{seed}/result"
+
+
+def _stored(journal: Journal, seed: int) -> Piece:
+    piece = journal.get(_key(seed))
+    if piece is None:
+        raise RuntimeError(f"seed {seed} left no result")
+    return piece

@@ -1,0 +1,96 @@
+"""What a run has finished so far, on disk: the reason a killed run can be taken up again.
+
+One file per piece of work, written in one step, named by what it is (``seed-0/federated/trial-2``).
+A piece that is there is never computed again; one that is not is computed from derived seeds, so a
+resumed run ends with the same arrays as an uninterrupted one.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from fl import arrays
+from fl.arrays import Arrays
+from fl.report.files import atomic_write
+from server.coordinator import Absence, Best, Point, Progress
+
+_NOTE = "(note)"  # the JSON part of a file, stored as bytes beside the arrays
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Arrays, and a JSON note about them."""
+
+    arrays: Arrays
+    note: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Journal:
+    """A folder of pieces."""
+
+    folder: Path
+
+    def get(self, key: str) -> Piece | None:
+        """The piece of this name, or None if it is still to be done."""
+        path = self._path(key)
+        if not path.exists():
+            return None
+        content = arrays.from_bytes(path.read_bytes())
+        note = json.loads(content.pop(_NOTE).tobytes())
+        return Piece(content, note)
+
+    def put(self, key: str, piece: Piece) -> None:
+        """Store a piece in one step."""
+        note = np.frombuffer(json.dumps(piece.note).encode(), np.uint8)
+        path = self._path(key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        atomic_write(path, arrays.to_bytes({**piece.arrays, _NOTE: note}))
+
+    def _path(self, key: str) -> Path:
+        return self.folder / f"{key}.npz"
+
+
+def from_progress(progress: Progress, memories: Mapping[str, Arrays], done: bool) -> Piece:
+    """A training as a piece: the coordinator's progress and every simulated brand's memory."""
+    best = progress.best
+    content = {
+        **arrays.within("state", progress.state),
+        **(arrays.within("best", best.params) if best else {}),
+        **{
+            f"memory/{brand}/{name}": array
+            for brand, memory in memories.items()
+            for name, array in memory.items()
+        },
+    }
+    note = {
+        "number": progress.number,
+        "done": done,
+        "history": [asdict(point) for point in progress.history],
+        "absences": [asdict(absence) for absence in progress.absences],
+        "best": {"number": best.number, "log_loss": best.log_loss} if best else None,
+    }
+    return Piece(content, note)
+
+
+def to_progress(piece: Piece) -> Progress:
+    """The inverse of :func:`from_progress`, for the coordinator."""
+    note, best = piece.note, piece.note["best"]
+    return Progress(
+        number=note["number"],
+        state=arrays.below("state", piece.arrays),
+        history=tuple(Point(**point) for point in note["history"]),
+        absences=tuple(Absence(**absence) for absence in note["absences"]),
+        best=Best(**best, params=arrays.below("best", piece.arrays)) if best else None,
+    )
+
+
+def memory_of(piece: Piece, brand: str) -> Arrays:
+    """One brand's memory in a stored training."""
+    return arrays.below(f"memory/{brand}", piece.arrays)

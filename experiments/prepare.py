@@ -1,0 +1,114 @@
+"""From the benchmark's tables to every brand's encoded splits, each brand by itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from clients.node import BrandNode
+from experiments.settings import Settings
+from fl.algorithms.query import SumQuery
+from fl.contracts import Examples, Task, Training, concatenate
+from fl.data.dataset import DataSet
+from fl.data.divide import SPLITS, BrandTable
+from fl.data.scaling import by_own_rows
+from fl.data.schema import Schema
+from fl.errors import InputError
+from fl.federation.inprocess import InProcessFederation
+from fl.round import coordinate
+from fl.seeds import numpy_generator
+from fl.tasks.ranges import Ranges
+
+Tables = Mapping[str, BrandTable]
+Splits = Mapping[str, Examples]
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """Encoded rows, ready for every arm.
+
+    Attributes:
+        brands: the splits of each brand.
+        pooled: all brands' rows as one brand's, brand after brand; customers stay apart by brand.
+    """
+
+    brands: Mapping[str, Splits]
+    pooled: Splits
+
+    def own(self, brand: str, split: str) -> Examples:
+        """One brand's part of the pooled rows of a split."""
+        names = list(self.brands)
+        sizes = [len(self.brands[name][split]) for name in names]
+        start = sum(sizes[: names.index(brand)])
+        return self.pooled[split].span(start, start + len(self.brands[brand][split]))
+
+
+def encode(task: Task, tables: Tables, scaling: str) -> Prepared:
+    """Each brand's splits, encoded from that brand's rows and the shared schema alone."""
+    brands: dict[str, Splits] = {
+        brand: {
+            split: task.examples(*table.part(split), f"brand {brand}")
+            for split in SPLITS
+            if (table.split == split).any()
+        }
+        for brand, table in tables.items()
+    }
+    pooled: Splits = {
+        split: concatenate([_relabel(s[split], i) for i, s in enumerate(brands.values())])
+        for split in next(iter(brands.values()))
+    }
+    if scaling == "own":
+        brands = {brand: by_own_rows(splits) for brand, splits in brands.items()}
+        pooled = by_own_rows(pooled)
+    return Prepared(brands, pooled)
+
+
+def _relabel(examples: Examples, brand: int) -> Examples:
+    return replace(examples, customer_b=examples.customer_b + (brand << 40))
+
+
+def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Schema:
+    """The data set's own schema, or, where it states none, one asked by a counted query.
+
+    The query goes the way of every answer: door, privacy plan, secure sum. It reads train and
+    validation rows only.
+    """
+    if data.schema.columns:
+        return data.schema
+    reserved = {data.schema.label, data.brand, data.customer, data.split}
+    columns = tuple(str(name) for name in data.rows.columns if name not in reserved)
+    if not columns:
+        raise InputError("data", "the table has no column beside the label", "add features")
+    task = Ranges(columns, data.schema.label, data.schema.positive, data.schema.negative)
+    query = SumQuery("known", task.statistics())
+    nodes = {
+        brand: BrandNode(
+            brand,
+            {"known": _known(task, table, brand)},
+            task,
+            how.plan,
+            how.summing,
+            Training(),
+            {"ranges": query},
+            seed,
+            "ranges",
+            debug=how.runtime.debug,
+        )
+        for brand, table in tables.items()
+    }
+    answer = coordinate(
+        1,
+        {},
+        kind="ranges",
+        federation=InProcessFederation({name: node.handle for name, node in nodes.items()}),
+        algorithm=query,
+        plan=how.plan,
+        summing=how.summing,
+        rng=numpy_generator(seed, "cohort", "ranges", 1),
+    )
+    return task.read(answer.state)
+
+
+def _known(task: Task, table: BrandTable, brand: str) -> Examples:
+    known = table.split != "test"
+    return task.examples(table.rows[known], table.customers[known], f"brand {brand}")

@@ -1,0 +1,184 @@
+"""What a run leaves in its folder: run.json, results.json, models.npz and report.html."""
+
+from __future__ import annotations
+
+import json
+import math
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+from experiments.arms import Result
+from experiments.journal import Piece
+from experiments.prepare import Tables
+from experiments.settings import Settings
+from experiments.summary import additive_curves, calibration, summarise_run
+from fl import arrays
+from fl.data.dataset import DataSet
+from fl.report.files import atomic_write
+from fl.report.rows import from_json, to_json
+
+_EVALUATION = (
+    "Offline benchmark: every metric was computed with all test rows of all brands in hand, "
+    "exactly and without noise. A deployment sees only the counted, summed statistics of the "
+    "Query door. "
+    "Tuning saw validation rows only; test rows were scored once, after the last training."
+)
+_PACKAGES = ("flwr", "torch", "opacus", "hydra-core", "pandas", "numpy", "scikit-learn")
+_VERSION = 1  # of run.json and results.json
+
+
+def opening(how: Settings, data: DataSet, tables: Tables) -> dict[str, Any]:
+    """``run.json`` before the first round: enough to resume, and to know what was asked."""
+    label, positive = data.schema.label, data.schema.positive
+    brands = {
+        brand: {
+            "rows": len(table.rows),
+            "customers": len(set(table.customers.tolist())),
+            "positives": int((table.rows[label].map(str) == positive).sum()),
+        }
+        for brand, table in tables.items()
+    }
+    return {
+        "version": _VERSION,
+        "status": "running",
+        "experiment": how.experiment,
+        "question": how.question,
+        "config": how.values,
+        "versions": {
+            **{p: metadata.version(p) for p in _PACKAGES},
+            "python": sys.version.split()[0],
+        },
+        "machine": platform.platform(),
+        "commit": _commit(),
+        "seeds": list(how.seeds),
+        "evaluation": _EVALUATION,
+        "privacy": {
+            "name": how.plan.name,
+            "unit": str(how.plan.unit),
+            "statement": "No privacy guarantee: exact updates and exact counts leave each brand.",
+        },
+        "secure_sum": how.summing.name,
+        "data": {
+            "name": data.name,
+            **asdict(data.provenance),
+            "rows": len(data.rows),
+            "customer": data.customer or "each row is one customer",
+            "brands": brands,
+            "tiers": {b: data.tiers[b] for b in brands if b in data.tiers},
+        },
+    }
+
+
+def note(results: Mapping[str, Result], seed: int) -> dict[str, Any]:
+    """What is worth knowing of one seed's arms, beside the arrays."""
+    history, absent = [], []
+    for arm, result in results.items():
+        if result.progress is None:
+            continue
+        history += [
+            {"seed": seed, "arm": arm, "round": p.number, "metric": m, "value": v}
+            for p in result.progress.history
+            for m, v in p.metrics.items()
+        ]
+        absent += [
+            {"seed": seed, "arm": arm, "round": a.number, "brand": a.brand, "code": a.code}
+            for a in result.progress.absences
+        ]
+    chosen = {
+        arm: {
+            who: {
+                **trial.values,
+                **({"rounds": result.rounds[who]} if who in result.rounds else {}),
+            }
+            for who, trial in result.chosen.items()
+        }
+        for arm, result in results.items()
+    }
+    return {"history": history, "absent": absent, "chosen": chosen}
+
+
+def publish(
+    out: Path,
+    how: Settings,
+    data: DataSet,
+    tables: Mapping[int, Tables],
+    pieces: Mapping[int, Piece],
+    seconds: float,
+) -> None:
+    """Write everything; ``run.json`` says ``finished`` only after the rest is there."""
+    from fl.report.html import write_report
+
+    run = opening(how, data, tables[how.seeds[0]])
+    summary = summarise_run(how, data, pieces)
+    run |= {
+        "seconds": round(seconds, 1),
+        "tuning": {
+            "budget": how.tuning.budget,
+            "arms": {arm: [dict(t.values) for t in how.tuning.trials(arm)] for arm in how.arms},
+            "chosen": {str(seed): piece.note["chosen"] for seed, piece in pieces.items()},
+        },
+        "absent": [a for piece in pieces.values() for a in piece.note["absent"]],
+        "history": [h for piece in pieces.values() for h in piece.note["history"]],
+        "calibration": calibration(how, pieces),
+        "additive": additive_curves(how, data, pieces[how.seeds[0]]),
+        "gains": summary.gains,
+        "arrays": {str(seed): arrays.digest(_models({seed: p})) for seed, p in pieces.items()},
+    }
+    run = _plain(run)
+    to_json(out / "results.json", summary.rows)
+    atomic_write(out / "models.npz", arrays.to_bytes(_models(pieces)))
+    write_report(out, summary.rows, run)
+    write(out, {**run, "status": "finished"})
+
+
+def write(out: Path, run: Mapping[str, Any]) -> None:
+    """``run.json``, in one step."""
+    atomic_write(out / "run.json", (json.dumps(run, indent=1, allow_nan=False) + "\n").encode())
+
+
+def show(out: Path) -> None:
+    """The tables of a finished run, and where its report is."""
+    from rich.console import Console
+
+    from fl.report.table import terminal
+
+    run = json.loads((out / "run.json").read_text())
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=100)
+    terminal(console, from_json(out / "results.json"), run["gains"])
+    sys.stdout.write(f"{run['seconds']:.0f} s. Report: {out / 'report.html'}\n")
+
+
+def _plain(value: Any) -> Any:
+    """JSON has no NaN: where there is no number, null."""
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _models(pieces: Mapping[int, Piece]) -> dict[str, Any]:
+    return {
+        f"seed-{seed}/{name.removeprefix('model/')}": array
+        for seed, piece in pieces.items()
+        for name, array in piece.arrays.items()
+        if name.startswith("model/")
+    }
+
+
+def _commit() -> str | None:
+    """The commit of this code, ``+changes`` if the tree differs; None outside a checkout."""
+    here = Path(__file__).parent
+    try:
+        asked = ["git", "-C", str(here), "describe", "--always", "--dirty=+changes", "--abbrev=40"]
+        return subprocess.run(asked, capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None

@@ -1,0 +1,13 @@
+"""How brands learn together: one file, one paper. The table ``ALGORITHMS`` names them."""
+
+from fl.algorithms.fedavg import FedAvg
+from fl.algorithms.fedopt import FedOpt
+from fl.algorithms.fedprox import FedProx
+
+ALGORITHMS = {
+    "fedavg": FedAvg,
+    "fedprox": FedProx,
+    "fedadam": FedOpt,
+    "fedyogi": FedOpt,
+    "fedadagrad": FedOpt,
+}

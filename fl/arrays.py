@@ -1,0 +1,122 @@
+"""Named arrays and the arithmetic of updates: what is added, averaged, stored and sent.
+
+An :data:`Arrays` maps names to numpy arrays. Sums are float64; model parameters are broadcast in
+the model's own precision (float32). Every function is pure and sorts by name where order matters,
+so the same arrays always give the same bytes.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from collections.abc import Callable, Mapping
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[np.generic]
+Arrays = Mapping[str, Array]
+
+
+def _each(function: Callable[..., Array], *many: Arrays) -> dict[str, Array]:
+    names = set(many[0])
+    if any(set(arrays) != names for arrays in many):
+        raise ValueError(f"Expected the same names on both sides, got {[sorted(a) for a in many]}.")
+    return {name: np.asarray(function(*(a[name] for a in many))) for name in sorted(names)}
+
+
+def add(a: Arrays, b: Arrays) -> dict[str, Array]:
+    """``a + b`` in float64, entry by entry.
+
+    >>> add({"w": np.ones(2)}, {"w": np.ones(2)})["w"].tolist()
+    [2.0, 2.0]
+    """
+    return _each(lambda x, y: np.asarray(x, np.float64) + y, a, b)
+
+
+def subtract(a: Arrays, b: Arrays) -> dict[str, Array]:
+    """``a - b`` in float64, entry by entry."""
+    return _each(lambda x, y: np.asarray(x, np.float64) - y, a, b)
+
+
+def scale(a: Arrays, factor: float) -> dict[str, Array]:
+    """``factor * a`` in float64.
+
+    >>> scale({"w": np.ones(2, np.float32)}, 0.5)["w"].tolist()
+    [0.5, 0.5]
+    """
+    return _each(lambda x: np.asarray(x, np.float64) * factor, a)
+
+
+def zeros_like(a: Arrays) -> dict[str, Array]:
+    """Float64 zeros with the names and shapes of ``a``: the neutral element of :func:`add`."""
+    return _each(lambda x: np.zeros(x.shape, np.float64), a)
+
+
+def cast(a: Arrays, dtype: npt.DTypeLike) -> dict[str, Array]:
+    """``a`` with every entry in ``dtype``."""
+    return _each(lambda x: np.asarray(x, dtype), a)
+
+
+def within(prefix: str, a: Arrays) -> dict[str, Array]:
+    """``a`` with every name put below ``prefix``.
+
+    >>> sorted(within("m", {"w": np.ones(1)}))
+    ['m/w']
+    """
+    return {f"{prefix}/{name}": a[name] for name in sorted(a)}
+
+
+def below(prefix: str, a: Arrays) -> dict[str, Array]:
+    """The part of ``a`` below ``prefix``, with the prefix taken off; inverse of :func:`within`."""
+    start = prefix + "/"
+    return {name.removeprefix(start): a[name] for name in sorted(a) if name.startswith(start)}
+
+
+def same_shape(a: Arrays, template: Arrays) -> bool:
+    """Whether ``a`` has exactly the names and shapes of ``template``."""
+    return set(a) == set(template) and all(a[n].shape == template[n].shape for n in template)
+
+
+def finite(a: Arrays) -> bool:
+    """Whether no entry of ``a`` is NaN or infinite."""
+    return all(bool(np.isfinite(np.asarray(x, np.float64)).all()) for x in a.values())
+
+
+def digest(a: Arrays) -> str:
+    """SHA-256 over names, dtypes, shapes and little-endian bytes, in name order (hex).
+
+    >>> digest({"w": np.zeros(1)}) == digest({"w": np.zeros(1)})
+    True
+    """
+    h = hashlib.sha256()
+    for name in sorted(a):
+        x = np.asarray(a[name], order="C")
+        h.update(f"{name}|{x.dtype.str}|{x.shape}|".encode())
+        h.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
+    return h.hexdigest()
+
+
+def to_bytes(a: Arrays) -> bytes:
+    """An uncompressed ``.npz`` file; the same arrays always give the same bytes."""
+    out = io.BytesIO()
+    with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
+        for name in sorted(a):
+            entry = io.BytesIO()
+            np.lib.format.write_array(entry, np.asarray(a[name], order="C"), allow_pickle=False)
+            archive.writestr(zipfile.ZipInfo(name + ".npy"), entry.getvalue())
+    return out.getvalue()
+
+
+def from_bytes(raw: bytes) -> dict[str, Array]:
+    """The arrays of :func:`to_bytes`.
+
+    Raises:
+        ValueError: ``raw`` is no such file, or holds pickled objects.
+    """
+    try:
+        with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
+            return {name: archive[name] for name in sorted(archive.files)}
+    except (OSError, zipfile.BadZipFile) as error:
+        raise ValueError("Expected an uncompressed .npz file of arrays.") from error

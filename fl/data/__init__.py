@@ -1,0 +1,1 @@
+"""Data: the schema brands share, where rows come from, how they are divided, what is catalogued."""

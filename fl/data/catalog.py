@@ -1,0 +1,36 @@
+"""The catalogue: every data set the project knows, by name.
+
+The table is written here in code; a config can only choose from it.
+"""
+
+from __future__ import annotations
+
+from fl.data.benchmarks import Adult, HeartDisease
+from fl.data.coupon import InvehicleCoupon
+from fl.data.panel import Panel, PanelStores
+from fl.data.public import BankMarketing, OnlineShoppers
+from fl.data.table import Table
+
+__all__ = ["DATASETS", "Source"]
+
+Source = (
+    Panel
+    | PanelStores
+    | OnlineShoppers
+    | BankMarketing
+    | InvehicleCoupon
+    | HeartDisease
+    | Adult
+    | Table
+)
+
+DATASETS: dict[str, type[Source]] = {
+    "panel": Panel,
+    "panel_stores": PanelStores,
+    "online_shoppers": OnlineShoppers,
+    "bank_marketing": BankMarketing,
+    "invehicle_coupon": InvehicleCoupon,
+    "heart_disease": HeartDisease,
+    "adult": Adult,
+    "table": Table,
+}

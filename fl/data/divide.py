@@ -1,0 +1,177 @@
+"""From one table to the brands' own tables: partition, duplicates, checks, split.
+
+This is the benchmark's side of the fence: it sees all rows because it plays all brands. What a
+brand computes from its rows (encoding) happens after it, brand by brand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import pandas as pd
+
+from fl.contracts import Ints
+from fl.data import split
+from fl.data.dataset import DataSet
+from fl.data.partition import customers
+from fl.data.scaling import SCALINGS
+from fl.errors import InputError
+from fl.seeds import Generator, numpy_generator
+
+SPLITS = ("train", "validation", "test")
+
+
+class Partition(Protocol):
+    """One of ``fl/data/partition.py``."""
+
+    def divide(self, data: DataSet, rng: Generator) -> pd.Series:
+        """One brand id per row; missing where a row belongs to no brand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Preparation:
+    """What is done to rows before a brand sees them.
+
+    Attributes:
+        test: share of customers held out, in (0, 1).
+        validation: share of the other customers that tuning may look at, in [0, 1).
+        duplicates: ``drop`` repeated rows before the split (one would sit on both sides of it),
+            ``keep`` them where repeats are real, or ``refuse`` them.
+        one_class: ``refuse`` a brand whose labels are all alike, or ``keep`` it.
+        scaling: ``bounds`` (the schema's), or ``own``: each brand by its own known rows, which
+            only plan ``none`` allows.
+    """
+
+    test: float = 0.3
+    validation: float = 0.25
+    duplicates: str = "drop"
+    one_class: str = "refuse"
+    scaling: str = "bounds"
+
+    def __post_init__(self) -> None:
+        split.Fractions(self.test, self.validation)
+        if self.duplicates not in ("drop", "keep", "refuse"):
+            raise ValueError(f"Expected duplicates={self.duplicates!r}: drop, keep or refuse.")
+        if self.one_class not in ("refuse", "keep"):
+            raise ValueError(f"Expected one_class={self.one_class!r}: refuse or keep.")
+        if self.scaling not in SCALINGS:
+            raise ValueError(f"Expected scaling={self.scaling!r}: bounds or own.")
+
+
+@dataclass(frozen=True, slots=True)
+class BrandTable:
+    """One brand's rows.
+
+    Attributes:
+        rows: as they came.
+        customers: int64 [n], equal for the rows of one customer of this brand.
+        split: ``train``, ``validation`` or ``test`` of each row.
+    """
+
+    rows: pd.DataFrame
+    customers: Ints
+    split: split.Names
+
+    def part(self, name: str) -> tuple[pd.DataFrame, Ints]:
+        """The rows of one split, and their customers."""
+        chosen = self.split == name
+        return self.rows[chosen], self.customers[chosen]
+
+
+def divide(
+    data: DataSet, partition: Partition, how: Preparation, seed: int
+) -> Mapping[str, BrandTable]:
+    """The brands' tables, by id, sorted.
+
+    Raises:
+        InputError: no brand, an empty brand or split, a brand of one class, refused duplicates.
+    """
+    data = _unique_rows(data, how)
+    brand = partition.divide(data, numpy_generator(seed, "partition")).to_numpy(object)
+    who = customers(data)
+    ids = sorted({str(b) for b in brand if isinstance(b, str)})
+    if not ids:
+        raise InputError("partition", "no brand is left", "loosen partition.min_customers")
+    shared = data.customer is not None and _shared(brand, who)
+    tables = {}
+    for name in ids:
+        mine = brand == name
+        rows, own = data.rows[mine], who[mine]
+        _check_brand(rows, data, name, how)
+        names = _split(data, rows, own, name, how, seed, shared)
+        codes = pd.factorize(own, sort=True)[0].astype(np.int64)
+        tables[name] = BrandTable(rows, codes, names)
+        _check_splits(names, name, how)
+    return tables
+
+
+def _unique_rows(data: DataSet, how: Preparation) -> DataSet:
+    repeated = data.rows.duplicated()
+    if how.duplicates == "keep" or not repeated.any():
+        return data
+    if how.duplicates == "refuse":
+        raise InputError(
+            "preparation.duplicates",
+            f"{int(repeated.sum())} rows of data={data.name} repeat an earlier row",
+            "remove them, or choose preparation.duplicates=drop (or keep, if repeats are real)",
+        )
+    rows = data.rows[~repeated].reset_index(drop=True)
+    return DataSet(
+        data.name,
+        rows,
+        data.schema,
+        data.brand,
+        data.customer,
+        data.provenance,
+        data.tiers,
+        data.split,
+    )
+
+
+def _shared(brand: split.Names, who: pd.Series) -> bool:
+    known = pd.Series(brand, index=who.index).dropna()
+    return bool((known.groupby(who.loc[known.index]).nunique() > 1).any())
+
+
+def _split(
+    data: DataSet,
+    rows: pd.DataFrame,
+    own: pd.Series,
+    name: str,
+    how: Preparation,
+    seed: int,
+    shared: bool,
+) -> split.Names:
+    fractions = split.Fractions(how.test, how.validation)
+    if data.split is not None:
+        return split.validation_only(rows[data.split], own, fractions, seed)
+    if shared:
+        return split.by_hash(own, fractions, seed)
+    positive = rows[data.schema.label].map(str) == data.schema.positive
+    return split.by_stratum(own, positive, fractions, seed, name)
+
+
+def _check_brand(rows: pd.DataFrame, data: DataSet, name: str, how: Preparation) -> None:
+    labels = rows[data.schema.label]
+    if labels.nunique(dropna=False) == 1 and how.one_class == "refuse":
+        raise InputError(
+            f"brand {name}",
+            f"all {len(rows)} labels are {str(labels.iloc[0])!r}: it has one class only",
+            f"leave it out (partition.exclude=[{name}]), merge it with another brand, or choose "
+            "preparation.one_class=keep",
+        )
+
+
+def _check_splits(names: split.Names, name: str, how: Preparation) -> None:
+    needed = ("train", "test", "validation") if how.validation else ("train", "test")
+    for part in needed:
+        if not (names == part).any():
+            raise InputError(
+                f"brand {name}",
+                f"is empty: no {part} rows among its {len(names)}",
+                "leave small brands out (partition.min_customers=50) or change preparation.test "
+                "and preparation.validation",
+            )

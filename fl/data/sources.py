@@ -1,0 +1,88 @@
+"""Where rows come from: a CSV file, a Parquet file, or a pandas frame already in memory."""
+
+from __future__ import annotations
+
+import csv
+import os
+from pathlib import Path
+
+import pandas as pd
+
+from fl.errors import InputError
+
+_SEPARATORS = ",;\t|"
+
+
+def read(source: str | Path | pd.DataFrame, field: str = "data.path") -> pd.DataFrame:
+    """Read a whole table.
+
+    Args:
+        source: a frame, or a path ending in ``.csv``, ``.tsv``, ``.txt``, ``.data``, ``.parquet``.
+        field: the config field that named it, for messages.
+
+    Raises:
+        InputError: no such file, another ending, no rows, or no table in it.
+    """
+    if isinstance(source, pd.DataFrame):
+        return source.reset_index(drop=True)
+    path = Path(source)
+    if not path.is_file():
+        raise InputError(field, f"no file {str(path)!r}", "check the path and its spelling")
+    try:
+        table = _parquet(path) if path.suffix == ".parquet" else _csv(path, field)
+    except (ValueError, csv.Error, UnicodeDecodeError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            field, f"cannot read {path.name!r} as a table: {first}", "check the file's format"
+        ) from error
+    if table.empty:
+        raise InputError(
+            field, f"{path.name!r} has no rows", "give a file with data below a header"
+        )
+    return table
+
+
+def data_folder() -> Path | None:
+    """The folder of filed data sets: ``CROSSBRAND_DATA``, else ``../shared/data`` if it exists."""
+    if named := os.environ.get("CROSSBRAND_DATA"):
+        return Path(named)
+    usual = Path("../shared/data")
+    return usual if usual.is_dir() else None
+
+
+def filed(folder: str, file: str, title: str, publisher: str) -> Path:
+    """Where a filed data set lies on this machine.
+
+    Args:
+        folder, file: its place below the folder of data sets.
+        title, publisher: what it is and who offers it, for the message where it is missing.
+
+    Raises:
+        InputError: there is no folder of data sets, or the file is not in it.
+    """
+    root = data_folder()
+    path = None if root is None else root / folder / file
+    if path is None or not path.is_file():
+        raise InputError(
+            "data.name",
+            f"the data set {title!r} ({publisher}) is not on this machine"
+            + ("" if root is None else f": no {folder}/{file} in {str(root)!r}"),
+            f"get it from its publisher, {publisher}, put it at FOLDER/{folder}/{file} and set "
+            "CROSSBRAND_DATA=FOLDER; or choose data=panel, which needs no file",
+        )
+    return path
+
+
+def _parquet(path: Path) -> pd.DataFrame:
+    return pd.read_parquet(path)
+
+
+def _csv(path: Path, field: str) -> pd.DataFrame:
+    if path.suffix not in (".csv", ".tsv", ".txt", ".data"):
+        raise InputError(
+            field, f"{path.name!r} is neither CSV nor Parquet", "convert it to .csv or .parquet"
+        )
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        header = file.readline()
+    separator = max(_SEPARATORS, key=header.count)
+    return pd.read_csv(path, sep=separator, encoding="utf-8-sig", skipinitialspace=True)

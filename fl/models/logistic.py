@@ -1,0 +1,56 @@
+"""Logistic regression on scaled numbers and one weight per category."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor, nn
+
+from fl.data.schema import Schema
+from fl.models.parameters import uniform_
+
+
+class LogisticModule(nn.Module):
+    """``bias + x_bf @ weight + sum over columns of category[code]``."""
+
+    offsets_g: Tensor
+
+    def __init__(self, numbers: int, sizes: tuple[int, ...]) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.zeros(numbers))
+        self.category = nn.Parameter(torch.zeros(sum(sizes)))
+        self.bias = nn.Parameter(torch.zeros(()))
+        starts = torch.tensor([0, *sizes], dtype=torch.int64).cumsum(0)[:-1]
+        self.register_buffer("offsets_g", starts, persistent=False)
+
+    def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
+        logit_b = self.bias + x_bf @ self.weight
+        if len(self.offsets_g):
+            logit_b = logit_b + self.category[c_bg + self.offsets_g].sum(1)
+        return logit_b
+
+
+@dataclass(frozen=True, slots=True)
+class Logistic:
+    """Config of the logistic model.
+
+    Attributes:
+        start: ``zeros``, or ``uniform`` in ``+-1/sqrt(features)`` (torch's default for a linear
+            layer; what published recipes start from).
+    """
+
+    name: str = "logistic"
+    start: str = "zeros"
+
+    def __post_init__(self) -> None:
+        if self.start not in ("zeros", "uniform"):
+            raise ValueError(f"Expected start={self.start!r} to be 'zeros' or 'uniform'.")
+
+    def build(self, schema: Schema, rng: torch.Generator) -> nn.Module:
+        """A fresh module for this schema."""
+        model = LogisticModule(len(schema.numbers), schema.sizes)
+        if self.start == "uniform":
+            for parameter in model.parameters():
+                uniform_(parameter, len(schema.numbers) + sum(schema.sizes), rng)
+        return model

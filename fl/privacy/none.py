@@ -1,0 +1,97 @@
+"""The plan that promises nothing. It must be chosen by name and is shown in every report.
+
+Guarantee: none. Exact gradients, exact sums and exact sizes leave the brand; the epsilon of every
+customer is infinite.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fl import arrays
+from fl.arrays import Arrays
+from fl.contracts import Examples, Ints, NodeId, Task, Training, Unit, Update
+from fl.seeds import Generator
+
+
+@dataclass(frozen=True, slots=True)
+class NoPrivacy:
+    """No clipping, no noise, shuffled batches.
+
+    Attributes:
+        weighting: ``examples`` (a brand counts for its training examples, as in FedAvg's paper) or
+            ``equal`` (every brand counts the same).
+    """
+
+    name: str = "none"
+    weighting: str = "examples"
+
+    def __post_init__(self) -> None:
+        if self.weighting not in ("examples", "equal"):
+            raise ValueError(f"Expected weighting={self.weighting!r} to be 'examples' or 'equal'.")
+
+    @property
+    def unit(self) -> Unit:
+        """Nobody's presence is hidden."""
+        return Unit.NONE
+
+    def gradients(
+        self,
+        task: Task,
+        model: nn.Module,
+        examples: Examples,
+        training: Training,
+        rng: torch.Generator,
+    ) -> Iterator[list[Tensor]]:
+        """Mean gradient of each shuffled batch. Guarantee: none."""
+        weights = list(model.parameters())
+        for batch in _batches(examples, training, rng):
+            loss = task.losses(model, batch).mean()
+            yield list(torch.autograd.grad(loss, weights, materialize_grads=True))
+
+    def release(self, chunks: Iterable[tuple[Arrays, Ints]]) -> tuple[Arrays, float]:
+        """Exact sums over examples and their number. Guarantee: none."""
+        total: Arrays | None = None
+        examples = 0
+        for per_example, customer_b in chunks:
+            sums = {name: x.sum(0, dtype=np.float64) for name, x in per_example.items()}
+            total = sums if total is None else arrays.add(total, sums)
+            examples += len(customer_b)
+        return total or {}, float(examples)
+
+    def weight(self, examples: int) -> float:
+        """The exact number of examples, or 1. Guarantee: none."""
+        return float(examples) if self.weighting == "examples" else 1.0
+
+    def bound(self, update: Update) -> Update:
+        """The update as it is. Guarantee: none."""
+        return update
+
+    def noise(self, total: Update) -> Update:
+        """The sum as it is. Guarantee: none."""
+        return total
+
+    def sample(self, nodes: Sequence[NodeId], *, rng: Generator) -> Sequence[NodeId]:
+        """Every brand, every round. Guarantee: none."""
+        return nodes
+
+    def denominator(self, total: Update) -> float:
+        """The exact weight of the survivors; 1 where it is zero. Guarantee: none."""
+        return total.weight or 1.0
+
+
+def _batches(examples: Examples, training: Training, rng: torch.Generator) -> Iterator[Examples]:
+    """Shuffled batches: whole epochs, or exactly ``training.steps`` batches over fresh shuffles."""
+    n, size = len(examples), training.batch_size
+    per_epoch = -(-n // size)
+    steps = training.steps or training.epochs * per_epoch
+    for step in range(steps):
+        start = step % per_epoch * size
+        if start == 0:
+            shuffled = examples.rows(torch.randperm(n, generator=rng))
+        yield shuffled.span(start, min(start + size, n))

@@ -1,0 +1,105 @@
+"""Small made-up worlds for tests: brands whose rows follow one shared rule, with brand shifts."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import torch
+
+from clients.node import BrandNode
+from fl.algorithms.fedavg import FedAvg
+from fl.algorithms.query import SumQuery
+from fl.contracts import Algorithm, Examples, PrivacyPlan, SecureSum, Task, Training
+from fl.data.schema import Category, Hashed, Number, Schema
+from fl.federation.inprocess import InProcessFederation
+from fl.models import MODELS
+from fl.privacy import NoPrivacy, PlainSum
+from fl.seeds import numpy_generator
+from fl.tasks.conversion import Conversion
+
+SCHEMA = Schema(
+    (
+        Number("visits", 0, 50, log=True),
+        Number("age", 0, 100),
+        Category("channel", ("web", "app", "shop")),
+        Hashed("city", 8),
+    ),
+    label="converted",
+)
+
+
+def table(brand: str, customers: int = 60, rows_each: int = 1) -> pd.DataFrame:
+    """Rows of one brand; who visits often and uses the app converts more."""
+    rng = numpy_generator(7, "world", brand)
+    n = customers * rows_each
+    visits = rng.integers(0, 50, n)
+    channel = rng.choice(["web", "app", "shop"], n)
+    logit = 0.08 * (visits - 25) + (channel == "app") - 0.5
+    return pd.DataFrame(
+        {
+            "visits": visits,
+            "age": rng.integers(18, 90, n),
+            "channel": channel,
+            "city": rng.choice(["Ulm", "Bonn", "Köln", "上海"], n),
+            "customer": np.repeat(np.arange(customers), rows_each),
+            "brand": brand,
+            "converted": (rng.random(n) < 1 / (1 + np.exp(-logit))).astype(int),
+        }
+    )
+
+
+def task(model: str = "logistic") -> Conversion:
+    """Conversion with one of the models in its default size."""
+    return Conversion(SCHEMA, MODELS[model]())
+
+
+def splits(of: Task, brand: str, customers: int = 60) -> dict[str, Examples]:
+    """Two thirds to train on, one third to validate."""
+    rows = table(brand, customers)
+    edge = customers * 2 // 3
+    who = rows["customer"].to_numpy(np.int64)
+    return {
+        "train": of.examples(rows[:edge], who[:edge], brand),
+        "validation": of.examples(rows[edge:], who[edge:], brand),
+    }
+
+
+def nodes(
+    of: Task,
+    *,
+    algorithm: Algorithm | None = None,
+    brands: int = 3,
+    training: Training | None = None,
+    plan: PrivacyPlan | None = None,
+    summing: SecureSum | None = None,
+) -> dict[str, BrandNode]:
+    """Brand nodes that serve training and validation."""
+    served: dict[str, Algorithm] = {
+        "train": algorithm or FedAvg(),
+        "validate": SumQuery("validation", of.statistics()),
+    }
+    return {
+        f"b{i}": BrandNode(
+            f"b{i}",
+            splits(of, f"b{i}", 60 + 30 * i),
+            of,
+            plan or NoPrivacy(),
+            summing or PlainSum(),
+            training or Training(learning_rate=0.5, batch_size=16),
+            served,
+            seed=0,
+        )
+        for i in range(brands)
+    }
+
+
+def federation(of_nodes: dict[str, BrandNode]) -> InProcessFederation:
+    """The nodes behind plain functions."""
+    return InProcessFederation({name: node.handle for name, node in of_nodes.items()})
+
+
+def first_params(of: Task) -> dict[str, np.ndarray]:
+    """A model's first parameters."""
+    from fl.models.parameters import parameters
+
+    return dict(parameters(of.model(torch.Generator().manual_seed(0))))
