@@ -351,12 +351,18 @@ MACHINE_PATH = re.compile(r"(?<![\w.~$})-])/(?:home|Users|root|work|mnt|opt)/\w|
 
 
 def config_problems(path: str, text: str) -> Iterator[str]:
-    """Values only; an experiment starts with its question."""
+    """Values only; an experiment starts with its question, below the header that Hydra wants."""
     if re.search(r"^[^#]*_target_", text, re.MULTILINE):
         yield f"{path}: has a _target_"
-    first = text.split("\n", 1)[0].rstrip()
-    if path.startswith("conf/experiment/") and not (first.startswith("#") and first.endswith("?")):
-        yield f"{path}: the first line is not a question"
+    if not path.startswith("conf/experiment/"):
+        return
+    header, first, *others = [*text.split("\n"), "", ""]
+    if header != "# @package _global_":
+        yield f"{path}: the first line is not # @package _global_"
+    if not re.fullmatch(r"# .*\?", first):
+        yield f"{path}: the second line is not a question"
+    elif f"question: {first[2:]}" not in others:
+        yield f"{path}: the key question differs from the second line"
 
 
 def text_problems(path: str, text: str) -> Iterator[str]:
@@ -457,8 +463,12 @@ def test_every_dependency_is_pinned() -> None:
 
 def test_file_rules_can_fail() -> None:
     assert list(config_problems("conf/task/a.yaml", "name: a\n_target_: os.system\n"))
-    assert list(config_problems("conf/experiment/a.yaml", "# A panel.\nrounds: 1\n"))
-    assert list(config_problems("conf/experiment/a.yaml", "rounds: 1  # why?\n# Does it?\n"))
+    for old, new in (
+        ("# @package _global_\n", ""),
+        ("# Does", "Does"),
+        ("question: D", "question: "),
+    ):
+        assert list(config_problems("conf/experiment/a.yaml", EXPERIMENT.replace(old, new, 1)))
     assert list(package_problems({"fl"}, {"fl", "fl.data"}))
     assert list(package_problems({"fl", "tests"}, {"fl"}))
     for line in ("torch==2.13.0+cpu", "torch>=2", "nvidia-cublas==1.0", "crossbrand-fl==0.1.0"):
@@ -468,8 +478,11 @@ def test_file_rules_can_fail() -> None:
         assert list(text_problems("a.md", f"first\n{text}\n"))
 
 
+EXPERIMENT = "# @package _global_\n# Does it?\nquestion: Does it?\n"
+
+
 def test_file_rules_accept_good_files() -> None:
-    assert not list(config_problems("conf/experiment/a.yaml", "# Does it?\n# @package _global_\n"))
+    assert not list(config_problems("conf/experiment/a.yaml", EXPERIMENT))
     assert not list(config_problems("conf/task/a.yaml", "# no _target_ here\nname: a\n"))
     assert not list(pin_problems("torch==2.13.0"))
     good = "https://example.com/home/x, fl/work/x, ~/work/x, $(HOME)/work/x, at work/main"
