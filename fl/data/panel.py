@@ -47,7 +47,8 @@ class Panel:
     Attributes:
         cutoff_week: first week of the outcome, in [14, 50].
         horizon_weeks: length of the outcome window, >= 1.
-        brands_per_tier: brands of each size tier, in [1, 40].
+        brands_per_tier: brands of the large and of the medium tier, in [1, 40]; the small tier has
+            three times as many.
     """
 
     name: str = "panel"
@@ -132,13 +133,17 @@ def transactions() -> pd.DataFrame:
 
 
 def brand_tiers(before: pd.DataFrame, per_tier: int) -> dict[int, str]:
-    """Manufacturers by rank of customers: spread over ranks 1-20, 60-100 and 150-200."""
+    """Manufacturers by rank of customers, spread over ranks 1-20, 60-100 and 200-400.
+
+    Before week 44 that is 1,300-2,420, 560-780 and 148-296 customers. A small brand has few test
+    rows, so there are three times as many small brands.
+    """
     sizes = before.groupby("manufacturer_id")["household_id"].nunique()
     ranked = sizes.sort_index().sort_values(ascending=False, kind="stable").index.to_numpy()
-    spans = {"large": (0, 20), "medium": (59, 100), "small": (149, 200)}
+    spans = {"large": (0, 20, 1), "medium": (59, 100, 1), "small": (199, 400, 3)}
     tiers: dict[int, str] = {}
-    for tier, (first, last) in spans.items():
-        count = min(per_tier, last - first)
+    for tier, (first, last, times) in spans.items():
+        count = min(times * per_tier, last - first)
         ranks = np.unique(np.linspace(first, last - 1, count).round().astype(int))
         tiers |= {int(brand): tier for brand in ranked[ranks]}
     return tiers
