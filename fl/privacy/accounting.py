@@ -22,37 +22,24 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from fl.errors import InputError
-from fl.events import Composed, Gaussian, PrivacyEvent, Repeated, Sampled, Unbounded
-
-if TYPE_CHECKING:
-    from dp_accounting import DpEvent
-    from dp_accounting.pld.privacy_loss_distribution import PrivacyLossDistribution
+from fl.events import Composed, PrivacyEvent
+from fl.privacy.losses import Release, dp_event, event_of, loss_distribution, merge, releases
 
 RELATION = "add or remove one unit"
 LEAST_DELTA = 1e-10  # below, rounding in the FFT makes a PLD figure too small (tested)
-GRID_ERROR = 1e-3  # what the grid of losses may add to a PLD figure, about
 TOLERANCE = 0.02  # PRV's own error bound is 0.01 to each side; the grid adds 0.001 to PLD
+# fmt: off
 ORDERS = (
-    *(1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0, 10.0),
-    *(12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0, 40.0, 48.0, 64.0, 96.0, 128.0, 256.0, 512.0),
+    1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0,
+    10.0, 12.0, 14.0, 16.0, 20.0, 24.0, 28.0, 32.0, 40.0, 48.0, 64.0, 96.0, 128.0, 256.0, 512.0,
 )
-
-
-@dataclass(frozen=True, slots=True, order=True)
-class Release:
-    """``times`` Gaussian sums over Poisson samples of rate ``rate``; ``rate`` 1 is unsampled."""
-
-    rate: float
-    noise_multiplier: float
-    times: int
+# fmt: on
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,53 +62,6 @@ class Epsilons:
         return 0.0 if self.pld == self.prv else abs(self.pld - self.prv)
 
 
-def releases(event: PrivacyEvent) -> tuple[Release, ...] | None:
-    """The event without its structure: equal releases counted together, sorted; None if unbounded.
-
-    Guarantee: composition of mechanisms fixed in advance does not depend on order or nesting, so
-    every figure below is a function of this list. ``Sampled(1, e)`` is ``e``; zero times is free.
-
-    >>> releases(Composed((Repeated(Gaussian(2.0), 3), Gaussian(2.0))))
-    (Release(rate=1.0, noise_multiplier=2.0, times=4),)
-    """
-    counts: Counter[tuple[float, float]] = Counter()
-    open_events: list[tuple[PrivacyEvent, int]] = [(event, 1)]
-    while open_events:
-        current, times = open_events.pop()
-        match current:
-            case Unbounded() if times:
-                return None
-            case Gaussian(sigma):
-                counts[1.0, sigma] += times
-            case Sampled(rate, Gaussian(sigma)):
-                counts[rate, sigma] += times
-            case Repeated(inner, more):
-                open_events.append((inner, times * more))
-            case Composed(events):
-                open_events += [(inner, times) for inner in events]
-    return tuple(sorted(Release(*key, times) for key, times in counts.items() if times))
-
-
-def dp_event(event: PrivacyEvent) -> DpEvent:
-    """The same event in dp_accounting's words.
-
-    Guarantee: a one-to-one translation; add or remove one unit on both sides.
-    """
-    import dp_accounting as dp
-
-    match event:
-        case Gaussian(sigma):
-            return dp.GaussianDpEvent(sigma)
-        case Sampled(rate, inner):
-            return dp.PoissonSampledDpEvent(rate, dp_event(inner))
-        case Repeated(inner, times):
-            return dp.SelfComposedDpEvent(dp_event(inner), times)
-        case Composed(events):
-            return dp.ComposedDpEvent([dp_event(inner) for inner in events])
-        case Unbounded():
-            return dp.NonPrivateDpEvent()
-
-
 # ------------------------------------------------------------------------- the three accountants
 
 
@@ -135,21 +75,26 @@ def pld_epsilon(event: PrivacyEvent, delta: float) -> float:
     Raises:
         ValueError: ``delta`` outside [1e-10, 1).
 
-    >>> pld_epsilon(Composed(), 1e-5), pld_epsilon(Unbounded(), 1e-5)
-    (0.0, inf)
+    >>> from fl.events import Gaussian
+    >>> round(pld_epsilon(Gaussian(1.0), 1e-5), 2)
+    4.38
     """
+    import numpy as np
+
     check_delta(delta)
     if (found := releases(event)) is None:
         return math.inf
-    return float(loss_distribution(found, delta).get_epsilon_for_delta(delta)) if found else 0.0
+    if not found:
+        return 0.0
+    with np.errstate(over="ignore"):  # exp(loss) of losses far above the answer
+        return float(loss_distribution(found, delta).get_epsilon_for_delta(delta))
 
 
 def prv_epsilon(event: PrivacyEvent, delta: float) -> float:
     """The same by Opacus' privacy random variables: other authors, other discretisation.
 
-    Guarantee: an upper bound for the removal of one unit (Gopi et al., Theorem 5.5, error 0.01 in
-    epsilon). ``inf`` where the losses do not fit its grid of floats: an epsilon of several hundred,
-    or millions of releases.
+    Guarantee: an upper bound for the removal of one unit (error 0.01 in epsilon). ``inf`` where the
+    losses do not fit its grid of floats: an epsilon of several hundred, or millions of releases.
 
     Raises:
         ValueError: ``delta`` outside [1e-10, 1).
@@ -162,10 +107,10 @@ def prv_epsilon(event: PrivacyEvent, delta: float) -> float:
         return math.inf
     if not found:
         return 0.0
-    if not _fits_prv(_merged(found), delta):
+    if not _fits_prv(merge(found), delta):
         return math.inf
     accountant = PRVAccountant()
-    accountant.history = [(r.noise_multiplier, r.rate, r.times) for r in _merged(found)]
+    accountant.history = [(r.noise_multiplier, r.rate, r.times) for r in merge(found)]
     with np.errstate(all="ignore"), warnings.catch_warnings():
         warnings.simplefilter("ignore")  # its choice of RDP orders, which only sizes the grid
         try:
@@ -200,7 +145,7 @@ def rdp_curve(event: PrivacyEvent, orders: Sequence[float] = ORDERS) -> tuple[fl
     accountant = RdpAccountant(list(orders))
     with _without_convergence_notes():
         for r in found:
-            accountant.compose(dp_event(_event(r)))
+            accountant.compose(dp_event(event_of(r)))
     return tuple(max(0.0, float(divergence)) for divergence in accountant.rdp)
 
 
@@ -238,50 +183,7 @@ def both(event: PrivacyEvent, delta: float) -> Epsilons:
 
     Guarantee: those of the three functions above.
     """
-    return Epsilons(
-        pld_epsilon(event, delta), prv_epsilon(event, delta), rdp_epsilon(event, delta)
-    )
-
-
-# ------------------------------------------------------------------------------ PLD, in pieces
-
-
-def loss_distribution(found: Sequence[Release], delta: float) -> PrivacyLossDistribution:
-    """The composed privacy loss distribution, on a grid fine enough for figures at ``delta``.
-
-    Guarantee: dominates the mechanism in both directions (a unit added, a unit removed).
-    """
-    from dp_accounting.pld import privacy_loss_distribution as pld
-
-    merged = _merged(found)
-    h = grid(merged, delta)
-    total = pld.identity(value_discretization_interval=h)
-    for r in merged:
-        one = pld.from_gaussian_mechanism(
-            r.noise_multiplier, value_discretization_interval=h, sampling_prob=r.rate
-        )
-        total = total.compose(one.self_compose(r.times) if r.times > 1 else one)
-    return total
-
-
-def grid(found: Sequence[Release], delta: float, *, size: int = 1, error: float = GRID_ERROR) -> float:
-    """The widest grid of losses that adds about ``error`` to epsilon; between 1e-5 and 1e-3.
-
-    Rounding a loss to one of its two neighbours adds at most h^2/6 of variance a release on
-    average. Near the normal limit epsilon is V/2 + sqrt(2 V L), L = log 1/delta, so T releases add
-    T h^2/6 (1/2 + sqrt(L / 2V)). Past an epsilon of 100, five digits do.
-
-    Guarantee: the grid decides how tight and how quick a figure is, never whether it is a bound.
-
-    Args:
-        size: how many units change at once (group privacy).
-    """
-    times = sum(r.times for r in found)
-    spread = sum(r.times * _variance(r, size) for r in found)
-    mean = sum(r.times * r.rate * (size / r.noise_multiplier) ** 2 / 2 for r in found)  # at least
-    tail = 0.5 + math.sqrt(-math.log(delta) / (2 * max(spread, 1e-12)))
-    wanted = math.sqrt(6 * error / (max(times, 1) * tail))
-    return max(min(wanted, error), 1e-5, 1e-5 * mean)
+    return Epsilons(pld_epsilon(event, delta), prv_epsilon(event, delta), rdp_epsilon(event, delta))
 
 
 def check_delta(delta: float) -> None:
@@ -290,26 +192,13 @@ def check_delta(delta: float) -> None:
         raise ValueError(f"Expected delta={delta} in [{LEAST_DELTA}, 1).")
 
 
-def _variance(release: Release, size: int) -> float:
-    """q^2 (exp(s^2 / sigma^2) - 1), cut off: the loss of one release to first order in q."""
-    exponent = min((size / release.noise_multiplier) ** 2, 4.0)
-    return min(1.0, release.rate * size) ** 2 * math.expm1(exponent)
-
-
-def _merged(found: Sequence[Release]) -> list[Release]:
-    """Unsampled Gaussians compose to one Gaussian exactly: 1/sigma^2 adds."""
-    sampled = [r for r in found if r.rate < 1]
-    precision = sum(r.times / r.noise_multiplier**2 for r in found if r.rate == 1)
-    return [*sampled, Release(1.0, precision**-0.5, 1)] if precision else sampled
-
-
 def _fits_prv(merged: Sequence[Release], delta: float) -> bool:
     """Whether Opacus' grid stays within memory and its exp(loss) within a float.
 
     Its half-width is the RDP epsilon at delta/4000, its mesh 0.01 / sqrt(T log(12000/delta) / 2).
     """
-    event = Composed(tuple(_event(r) for r in merged))
-    width = _from_curve(rdp_curve(event), delta / 4000) + 3
+    curve = rdp_curve(Composed(tuple(event_of(r) for r in merged)))
+    width = _from_curve(curve, delta / 4000) + 3
     mesh = 0.01 / math.sqrt(sum(r.times for r in merged) * math.log(12000 / delta) / 2)
     return width < 700 and 2 * width / mesh < 1e7
 
@@ -318,11 +207,6 @@ def _from_curve(curve: Sequence[float], delta: float) -> float:
     from dp_accounting.rdp.rdp_privacy_accountant import compute_epsilon
 
     return float(compute_epsilon(ORDERS, curve, delta)[0]) if any(curve) else 0.0
-
-
-def _event(release: Release) -> PrivacyEvent:
-    one = Sampled(release.rate, Gaussian(release.noise_multiplier))
-    return Repeated(one, release.times)
 
 
 @contextmanager

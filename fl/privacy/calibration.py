@@ -51,7 +51,7 @@ def noise_multiplier(
         if at_high >= _CLOSE * epsilon or high - low < 1e-5:
             break
         middle = (low + high) / 2
-        if step % 3 != 2 and 0 < at_high and at_low < math.inf:  # log epsilon is near linear here
+        if step % 3 != 2 and at_high > 0 and at_low < math.inf:  # log epsilon is near linear here
             middle = _secant(low, at_low, high, at_high, target=(1 + _CLOSE) / 2 * epsilon)
         at_middle = cost(middle)
         if at_middle > epsilon:

@@ -2,8 +2,8 @@
 
 A PLD or PRV figure holds for events fixed in advance. Where the next event may depend on what the
 last one released (a person decides on another run after reading a report), only a *filter* is safe.
-For a fixed Renyi order a running sum is one (Feldman and Zrnic, NeurIPS 2021, arXiv 2008.11193,
-Theorem 4.3; Lecuyer 2021, arXiv 2103.01379). For several orders at once, delta is shared out: the
+For a fixed Renyi order a running sum is one (Feldman and Zrnic, NeurIPS 2021, arXiv 2008.11193;
+Lecuyer 2021, arXiv 2103.01379). For several orders at once, delta is shared out: the
 transcripts that end within order alpha's budget are those of the filter at that order alone, so the
 hockey-stick divergences of the orders add up to at most delta.
 """
@@ -24,7 +24,8 @@ class RdpFilter:
     """A budget of one customer, and what is spent of it. State in, state out.
 
     Guarantee: whatever events are admitted, in whatever dependence on earlier releases, together
-    they are (epsilon, delta)-DP for adding or removing one unit. Within 10 to 30 % of the PLD figure.
+    they are (epsilon, delta)-DP for adding or removing one unit.
+    It refuses at 20 to 60 % more than the PLD figure: the price of freedom to decide late.
 
     Attributes:
         epsilon: the budget, > 0.

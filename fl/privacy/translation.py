@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from fl.events import PrivacyEvent
-from fl.privacy.accounting import loss_distribution, releases
+from fl.privacy.losses import loss_distribution, releases
 
 _DELTA = 1e-5  # only sets the grid
 
