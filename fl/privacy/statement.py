@@ -17,7 +17,7 @@ from fl import events
 from fl.contracts import Unit
 from fl.errors import InputError
 from fl.events import Composed, PrivacyEvent
-from fl.privacy.accounting import RELATION, Epsilons, both, pld_epsilon
+from fl.privacy.accounting import RELATION, Epsilons, both, check_delta, pld_epsilon
 from fl.privacy.composition import group, worst_group
 from fl.privacy.losses import Release, releases
 from fl.privacy.translation import Meaning, meaning
@@ -61,6 +61,7 @@ class Conditions:
     not_covered: tuple[str, ...] = NOT_COVERED
 
     def __post_init__(self) -> None:
+        check_delta(self.delta)
         if self.brands < 1:
             raise ValueError(f"Expected brands={self.brands} >= 1.")
         if self.clip_norm is not None and not 0 < self.clip_norm < math.inf:
