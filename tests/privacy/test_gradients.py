@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from fl.contracts import Examples
-from fl.errors import InputError
 from fl.privacy.gradients import ClippedSum, check_model, clipped_sum, kernel_for
 from fl.privacy.layers import Groups
 from fl.privacy.oracle import opacus_sum
@@ -187,7 +186,7 @@ def test_opacus_gradients_are_those_of_a_loop_over_customers(name: str, counts: 
 def test_other_layers_go_through_opacus() -> None:
     model, batch = filled(Normed()), rows([2, 1, 5])
     assert kernel_for(model) == "opacus"
-    expected, norms = naive(model, batch, 0.1)
+    expected, _ = naive(model, batch, 0.1)
     got = clipped_sum(losses, model, batch, 0.1)
     same(got.gradients, expected)
     assert not clipped_sum(losses, model, rows([]), 0.1).customers
@@ -254,17 +253,28 @@ def test_float32_gradients_are_close(name: str) -> None:
 
 
 def test_rows_that_cancel_are_never_clipped_too_little() -> None:
-    """Equal rows with opposite labels at logit 0 cancel: the Gram form loses all its digits."""
-    model = filled(of_table("mlp"), dtype=torch.float32)
-    with torch.no_grad():
-        model.head.weight.mul_(1e4)
-        model.head.bias.zero_()
-    one = rows([1], dtype=torch.float32).rows(torch.zeros(20, dtype=torch.int64))
-    batch = Examples(one.x_bf, one.c_bg, (torch.arange(20) % 2).float(), one.customer_b)
-    with torch.no_grad():
-        model.head.bias.sub_(model(one.x_bf, one.c_bg)[0])  # logit 0, up to rounding
-    got = clipped_sum(losses, model, batch, 1e-3)
-    assert norm_of(got.gradients) <= 1e-3 * (1 + 1e-5)
+    """Ten rows, each once with a huge positive and once with the opposite loss: the norm is 0, the
+    Gram form is left with its rounding, and the sum of the rows with more than the clip."""
+
+    def opposite(model: nn.Module, batch: Examples) -> Tensor:
+        return 1e7 * (2 * batch.y_b - 1) * model(batch.x_bf, batch.c_bg)
+
+    class Wide(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.wide = nn.Linear(NUMBERS, 200), nn.Linear(200, 200)
+
+        def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
+            return torch.tanh(self.wide(torch.tanh(self.first(x_bf)))).sum(1)
+
+    for seed in range(5):
+        model = filled(Wide(), seed, torch.float32)
+        ten = rows([10], seed, dtype=torch.float32)
+        order = torch.from_numpy(numpy_generator(seed, "order").permutation(20))
+        batch = ten.rows(order % 10)
+        batch.y_b.copy_(order < 10)
+        got = clipped_sum(opposite, model, batch, 1e-3)
+        assert norm_of(got.gradients) <= 1e-3
 
 
 @pytest.mark.parametrize("name", [*MODELS, "normed"])
