@@ -2,7 +2,8 @@
 
 The generalised additive model of Hastie & Tibshirani (1986) with piecewise-constant terms: each
 number falls into one of ``bins`` equal bins between its public bounds (after the schema's log),
-each category is its own level, and the logit is the sum of one weight per feature.
+each category is its own level, and the logit is the sum of one weight per feature. The intercept is
+one more level that every example has, so the whole model is one embedding.
 """
 
 from __future__ import annotations
@@ -18,26 +19,24 @@ from fl.data.schema import Schema
 
 
 class AdditiveModule(nn.Module):
-    """``bias + sum over features of level[feature, bin]``."""
+    """``level[last] + sum over features of level[feature, bin]``; the last level is everyone's."""
 
     offsets: Tensor
 
     def __init__(self, numbers: int, sizes: tuple[int, ...], bins: int) -> None:
         super().__init__()
         self.bins = bins
-        levels = [bins] * numbers + list(sizes)
-        self.level = nn.Embedding(sum(levels), 1)
-        self.bias = nn.Parameter(torch.zeros(()))
-        with torch.no_grad():
-            self.level.weight.zero_()
+        levels = [bins] * numbers + [*sizes, 1]
+        self.level = nn.Embedding(sum(levels), 1, _weight=torch.zeros(sum(levels), 1))
         starts = torch.tensor([0, *levels], dtype=torch.int64).cumsum(0)[:-1]
         self.register_buffer("offsets", starts, persistent=False)
 
     def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
         bin_bf = ((x_bf + 1) * (self.bins / 2)).floor().clamp(0, self.bins - 1).to(torch.int64)
-        codes = torch.cat([bin_bf, c_bg], 1) + self.offsets
+        everyone_b1 = torch.zeros(len(x_bf), 1, dtype=torch.int64)
+        codes = torch.cat([bin_bf, c_bg, everyone_b1], 1) + self.offsets
         weights: Tensor = self.level(codes)
-        return self.bias + weights.sum((1, 2))
+        return weights.sum((1, 2))
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,26 +8,25 @@ import torch
 from torch import Tensor, nn
 
 from fl.data.schema import Schema
-from fl.models.parameters import uniform_
+from fl.models.parameters import linear, uniform_
 
 
 class LogisticModule(nn.Module):
-    """``bias + x_bf @ weight + sum over columns of category[code]``."""
+    """``numbers(x_bf) + sum over columns of category[code]``; the intercept is in ``numbers``."""
 
     offsets_g: Tensor
 
     def __init__(self, numbers: int, sizes: tuple[int, ...]) -> None:
         super().__init__()
-        self.weight = nn.Parameter(torch.zeros(numbers))
-        self.category = nn.Parameter(torch.zeros(sum(sizes)))
-        self.bias = nn.Parameter(torch.zeros(()))
+        self.numbers = linear(numbers, 1)
+        self.category = nn.Embedding(sum(sizes), 1, _weight=torch.zeros(sum(sizes), 1))
         starts = torch.tensor([0, *sizes], dtype=torch.int64).cumsum(0)[:-1]
         self.register_buffer("offsets_g", starts, persistent=False)
 
     def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
-        logit_b = self.bias + x_bf @ self.weight
+        logit_b: Tensor = self.numbers(x_bf).squeeze(1)
         if len(self.offsets_g):
-            logit_b = logit_b + self.category[c_bg + self.offsets_g].sum(1)
+            logit_b = logit_b + self.category(c_bg + self.offsets_g).sum((1, 2))
         return logit_b
 
 
@@ -51,6 +50,6 @@ class Logistic:
         """A fresh module for this schema."""
         model = LogisticModule(len(schema.numbers), schema.sizes)
         if self.start == "uniform":
-            for parameter in model.parameters():
+            for parameter in (model.numbers.weight, model.category.weight, model.numbers.bias):
                 uniform_(parameter, len(schema.numbers) + sum(schema.sizes), rng)
         return model

@@ -30,6 +30,16 @@ def load(model: nn.Module, params: Arrays) -> None:
             p.copy_(torch.from_numpy(np.array(params[name], dtype=np.float32)))
 
 
+def linear(inputs: int, outputs: int) -> nn.Linear:
+    """A linear layer at zero. torch's own start draws from the global generator and warns of zero
+    inputs, which a schema without numbers has."""
+    layer = nn.Linear(1, 1, device="meta")
+    layer.in_features, layer.out_features = inputs, outputs
+    layer.weight = nn.Parameter(torch.zeros(outputs, inputs))
+    layer.bias = nn.Parameter(torch.zeros(outputs))
+    return layer
+
+
 def uniform_(parameter: torch.Tensor, fan_in: int, rng: torch.Generator) -> None:
     """Uniform in ``+-1/sqrt(fan_in)``, torch's default for linear layers, drawn from ``rng``."""
     bound = 1 / math.sqrt(max(1, fan_in))

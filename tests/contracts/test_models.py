@@ -79,7 +79,7 @@ def test_load_refuses_other_names_or_shapes() -> None:
 
 
 def test_additive_curves_add_up_to_the_logit() -> None:
-    """The plotted contributions of an example's levels, plus the bias, are its logit."""
+    """The plotted contributions of an example's levels, plus the last level, are its logit."""
     task = worlds.task("additive")
     config = Additive()
     model = task.model(torch.Generator().manual_seed(0))
@@ -90,7 +90,7 @@ def test_additive_curves_add_up_to_the_logit() -> None:
     batch = worlds.splits(task, "b0")["train"].span(0, 20)
     logit = model(batch.x_bf, batch.c_bg).detach().numpy()
     for i in range(20):
-        total = float(params["bias"])
+        total = float(params["level.weight"][-1, 0])
         for f, number in enumerate(worlds.SCHEMA.numbers):
             level = min(int((batch.x_bf[i, f].item() + 1) * config.bins / 2), config.bins - 1)
             total += curves[number.name][1][level]

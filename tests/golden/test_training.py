@@ -18,9 +18,9 @@ from fl.privacy import NoPrivacy
 from fl.tasks.conversion import Conversion
 
 START = {
-    "weight": np.zeros(1, np.float32),
-    "category": np.zeros(0, np.float32),
-    "bias": np.zeros((), np.float32),
+    "numbers.weight": np.zeros((1, 1), np.float32),
+    "numbers.bias": np.zeros(1, np.float32),
+    "category.weight": np.zeros((0, 1), np.float32),
 }
 
 
@@ -42,29 +42,29 @@ def trained(training: Training, drift: Drift | None = None) -> dict[str, float]:
 
 def test_one_step_of_gradient_descent() -> None:
     got = trained(Training(learning_rate=0.2, batch_size=2))
-    assert got["weight"] == pytest.approx(0.1) and got["bias"] == pytest.approx(0.0)
+    assert got["numbers.weight"] == pytest.approx(0.1) and got["numbers.bias"] == pytest.approx(0.0)
 
 
 def test_momentum_adds_the_last_step() -> None:
     """w1 = 0.1; g2 = -(1 - sigmoid(0.1)); v2 = 0.9 * -0.5 + g2; w2 = 0.1 - 0.2 v2."""
     got = trained(Training(learning_rate=0.2, batch_size=2, momentum=0.9, steps=2))
     g2 = -(1 - 1 / (1 + np.exp(-0.1)))
-    assert got["weight"] == pytest.approx(0.1 - 0.2 * (0.9 * -0.5 + g2), rel=1e-6)
+    assert got["numbers.weight"] == pytest.approx(0.1 - 0.2 * (0.9 * -0.5 + g2), rel=1e-6)
 
 
 def test_weight_decay_pulls_to_zero() -> None:
     """g2 + 0.1 w1 at the second step."""
     got = trained(Training(learning_rate=0.2, batch_size=2, weight_decay=0.1, epochs=2))
     g2 = -(1 - 1 / (1 + np.exp(-0.1)))
-    assert got["weight"] == pytest.approx(0.1 - 0.2 * (g2 + 0.1 * 0.1), rel=1e-6)
+    assert got["numbers.weight"] == pytest.approx(0.1 - 0.2 * (g2 + 0.1 * 0.1), rel=1e-6)
 
 
 def test_drift_adds_its_offset_and_its_pull() -> None:
     """g + offset + pull * (w - anchor) = -0.5 + 0.3 + 2 * (0 - 0.25) = -0.7."""
     drift = Drift(
-        offset={**START, "weight": np.full(1, 0.3)},
+        offset={**START, "numbers.weight": np.full((1, 1), 0.3)},
         pull=2.0,
-        anchor={**START, "weight": np.full(1, 0.25)},
+        anchor={**START, "numbers.weight": np.full((1, 1), 0.25)},
     )
     got = trained(Training(learning_rate=0.2, batch_size=2), drift)
-    assert got["weight"] == pytest.approx(0.2 * 0.7, rel=1e-6)
+    assert got["numbers.weight"] == pytest.approx(0.2 * 0.7, rel=1e-6)
