@@ -17,8 +17,8 @@ from fl.contracts import (
     Request,
     SecureSum,
     Task,
-    Training,
 )
+from fl.doors import Training
 from fl.errors import Code, Refused
 from fl.round import contribute
 

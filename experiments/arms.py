@@ -26,7 +26,8 @@ from fl import arrays
 from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.query import SumQuery
 from fl.arrays import Arrays
-from fl.contracts import Algorithm, Floats, Memory, Training, concatenate
+from fl.contracts import Algorithm, Floats, Memory, concatenate
+from fl.doors import Training
 from fl.errors import NoAnswer
 from fl.federation.inprocess import InProcessFederation
 from fl.models.parameters import load, parameters

@@ -8,11 +8,12 @@ from dataclasses import dataclass, replace
 from clients.node import BrandNode
 from experiments.settings import Settings
 from fl.algorithms.query import SumQuery
-from fl.contracts import Examples, Task, Training, concatenate
+from fl.contracts import Examples, Task, concatenate
 from fl.data.dataset import DataSet
 from fl.data.divide import SPLITS, BrandTable
 from fl.data.scaling import by_own_rows
 from fl.data.schema import Schema
+from fl.doors import Training
 from fl.errors import InputError
 from fl.federation.inprocess import InProcessFederation
 from fl.round import coordinate

@@ -10,12 +10,13 @@ from typing import Any, Protocol
 from fl.algorithms import ALGORITHMS
 from fl.algorithms.finetune import FineTune
 from fl.config import Values, build, choose
-from fl.contracts import Algorithm, PrivacyPlan, SecureSum, Training, Unit
+from fl.contracts import Algorithm, PrivacyPlan, SecureSum, Unit
 from fl.data.catalog import DATASETS
 from fl.data.dataset import DataSet
 from fl.data.divide import Partition, Preparation
 from fl.data.partition import PARTITIONS
 from fl.data.schema import Schema
+from fl.doors import Training
 from fl.errors import InputError
 from fl.models import MODELS
 from fl.privacy import PLANS, SECURE_SUMS

@@ -1,39 +1,41 @@
 """The three doors to one brand's data, and the one local training loop. Read this file third.
 
-Nothing else in the framework touches examples during a run. Each door passes the privacy plan:
-``Train`` and ``Personal`` through ``plan.gradients``, ``Query`` through ``plan.release``.
+Nothing else in the framework touches examples during a run. What leaves passes the privacy plan,
+and is booked before a row is read: ``Train`` through ``plan.gradients``, ``Query`` through
+``plan.gradient`` or ``plan.release``. What ``Personal`` makes stays: it is exact and costs nothing.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import count
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fl.arrays import Array, Arrays
-from fl.contracts import (
+from fl.contracts import Examples, Ints, Ledger, NodeId, PrivacyPlan, Task, Unit
+from fl.doors import (
     Answer,
     Ask,
     Counted,
     Drift,
-    Examples,
-    Ints,
     LocalOnly,
-    NodeId,
+    Of,
     Personal,
-    PrivacyPlan,
     Query,
-    Task,
+    Statistic,
     Train,
     Trained,
     Training,
 )
 from fl.models.parameters import load, parameters
-from fl.seeds import torch_generator
+from fl.privacy.none import NoPrivacy
+from fl.seeds import derive, torch_generator
 
+_STAYS = NoPrivacy()  # how a model is trained that never leaves
 _CHUNK = 4096  # examples whose per-example statistics are in memory at a time
 
 
@@ -46,7 +48,11 @@ class LocalBrand:
         splits: encoded rows by split name (``train``, ``validation``, ``test``).
         task, plan, training: public; what is learned, under which guarantee, with which loop.
         seed: of the run; batch order is derived from it, the brand and ``occasion``.
-        occasion: what makes this request's randomness differ from another's (arm, round).
+        occasion: what makes this request's randomness, and its line in the ledger, differ from
+            another's (arm, round).
+        ledger: of this run; needed by a plan that promises customers something.
+        personal: where the ``Personal`` door leaves its models; stays at the brand.
+        asked: numbers the asks of this request.
     """
 
     name: NodeId
@@ -56,35 +62,64 @@ class LocalBrand:
     training: Training
     seed: int
     occasion: str
+    ledger: Ledger | None = None
+    personal: dict[str, Arrays] = field(default_factory=dict)
+    asked: Iterator[int] = field(default_factory=count)
 
     def answer(self, ask: Ask) -> Answer:
-        """Open one door."""
+        """Book what the answer costs, then open one door.
+
+        Raises:
+            Refused: the ledger does not cover it; no data was touched.
+        """
+        number = next(self.asked)
+        if self.plan.unit is Unit.CUSTOMER:
+            self._booked().commit(self.plan.event(ask, self.training), f"{self.occasion}/{number}")
+        seed = derive(self.seed, "ask", self.name, self.occasion, number)
         match ask:
             case Train(start, drift):
-                trained, steps = self._train(start, drift)
-                weight = self.plan.weight(len(self.splits["train"]))
-                return Trained(trained, steps, weight)
-            case Personal(start, drift):
-                return LocalOnly(self._train(start, drift)[0])
+                trained, steps = self._train(self.plan, start, drift, seed)
+                return Trained(trained, steps, self.plan.weight(len(self.splits["train"])))
+            case Personal(start, drift, name):
+                self.personal[name] = self._train(_STAYS, start, drift, seed)[0]
+                return LocalOnly(name)
             case Query(statistic):
-                return self._count(statistic.split, statistic.arrays)
+                return self._count(statistic, seed)
 
-    def _train(self, start: Arrays, drift: Drift) -> tuple[Arrays, int]:
-        rng = torch_generator(self.seed, "batches", self.name, self.occasion)
+    def _booked(self) -> Ledger:
+        if self.ledger is None:
+            raise ValueError("A plan with a guarantee books what it spends: it needs a ledger.")
+        return self.ledger
+
+    def _train(
+        self, plan: PrivacyPlan, start: Arrays, drift: Drift, seed: int
+    ) -> tuple[Arrays, int]:
         model = self._model(start)
         examples = self.splits["train"]
-        gradients = self.plan.gradients(self.task, model, examples, self.training, rng)
         step = _Step(model, self.training, drift)
         taken = count()
-        for gradient in gradients:
+        for gradient in plan.gradients(self.task, model, examples, self.training, seed):
             step(gradient)
             next(taken)
         return parameters(model), next(taken)
 
-    def _count(self, split: str, params: Arrays) -> Counted:
-        model = self._model(params)
-        sums, weight = self.plan.release(self._chunks(model, self.splits[split]))
-        return Counted(sums, weight)
+    def _count(self, statistic: Statistic, seed: int) -> Counted:
+        rows = self.splits[statistic.split]
+        match statistic.of:
+            case Of.GRADIENT:
+                model = self._model(statistic.arrays)
+                gradient, weight = self.plan.gradient(self.task, model, rows, seed)
+                names = (name for name, _ in model.named_parameters())
+                sums = {n: g.double().numpy() for n, g in zip(names, gradient, strict=True)}
+                return Counted(sums, weight)
+            case Of.CUSTOMERS:
+                customers = torch.unique(rows.customer_b).numpy()
+                ones: Arrays = {"customers": np.ones(len(customers))}
+                chunks, limits = iter([(ones, customers)]), {"customers": 1.0}
+            case Of.EVALUATION:
+                chunks = self._chunks(self._model(statistic.arrays), rows)
+                limits = dict(self.task.limits())
+        return Counted(*self.plan.release(chunks, statistic.of, limits, seed))
 
     def _chunks(self, model: nn.Module, examples: Examples) -> Iterator[tuple[Arrays, Ints]]:
         """Per-example statistics and customers, chunk by chunk; no customer is in two chunks."""

@@ -3,8 +3,9 @@
 A **brand** lets its data be touched only through three doors (:class:`Train`, :class:`Personal`,
 :class:`Query`), and every door passes the **privacy plan**. An **algorithm** sees doors, never
 rows. What leaves a brand is an **update**: additive sums and a weight, never a mean. A **secure
-sum** adds updates, a **federation** carries requests and replies. ``fl/round.py`` shows how they
-meet. (The ledger and the policy, concepts seven and eight, arrive with the private plans.)
+sum** adds updates, a **federation** carries requests and replies, a **ledger** remembers what was
+spent. ``fl/round.py`` shows how they meet. (The eighth concept, a brand's policy, is data:
+``fl/privacy/policy.py``.)
 
 Suffixes of tensor names: ``_b`` example of a batch, ``_f`` numeric feature, ``_g`` category column.
 """
@@ -22,8 +23,9 @@ import torch
 from torch import Tensor, nn
 
 from fl.arrays import Arrays
+from fl.doors import Answer, Ask, Of, Training
 from fl.errors import Code
-from fl.seeds import Generator as ScienceRng
+from fl.events import PrivacyEvent
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,6 +34,7 @@ if TYPE_CHECKING:
 
 NodeId = str
 Scalar = int | float | str | bytes | bool
+Limits = Mapping[str, float]  # of named sums: what one unit can add to each, in L2
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
 
@@ -83,10 +86,12 @@ class Memory:
     """What a brand keeps between two messages. It never travels (see ``clients/memory.py``).
 
     Attributes:
-        arrays: the algorithm's own state at this brand (control variates, personal model).
+        arrays: the algorithm's own state at this brand, such as control variates.
+        personal: models that the ``Personal`` door made, by name. Algorithms never see them.
     """
 
     arrays: Arrays = field(default_factory=dict)
+    personal: dict[str, Arrays] = field(default_factory=dict)
 
 
 # --- examples -----------------------------------------------------------------------------------
@@ -163,132 +168,11 @@ class Task(Protocol):
     def statistics(self) -> Arrays:
         """Zeros with the names and shapes that :meth:`evaluate` sums to over examples."""
 
-
-# --- 2 brand: the three doors -------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Training:
-    """How a brand runs its local loop. Public; the privacy plan decides how batches are drawn.
-
-    Attributes:
-        learning_rate: step size, > 0.
-        epochs: passes over the brand's customers, >= 1; ignored when ``steps`` > 0.
-        steps: a fixed number of gradient steps instead of epochs, >= 0.
-        batch_size: examples a step, >= 1.
-        momentum: heavy-ball coefficient in [0, 1).
-        weight_decay: L2 pull towards zero, >= 0.
-    """
-
-    learning_rate: float = 0.1
-    epochs: int = 1
-    steps: int = 0
-    batch_size: int = 64
-    momentum: float = 0.0
-    weight_decay: float = 0.0
-
-    def __post_init__(self) -> None:
-        if not 0 < self.learning_rate < float("inf"):
-            raise ValueError(f"Expected learning_rate={self.learning_rate} > 0.")
-        if self.epochs < 1 or self.steps < 0 or self.batch_size < 1:
-            raise ValueError(
-                f"Expected epochs={self.epochs} >= 1, steps={self.steps} >= 0 and "
-                f"batch_size={self.batch_size} >= 1."
-            )
-        if not 0 <= self.momentum < 1:
-            raise ValueError(f"Expected momentum={self.momentum} in [0, 1).")
-        if not 0 <= self.weight_decay < float("inf"):
-            raise ValueError(f"Expected weight_decay={self.weight_decay} >= 0.")
+    def limits(self) -> Limits:
+        """For each statistic, the largest L2 norm of one example's share of it."""
 
 
-@dataclass(frozen=True, slots=True)
-class Drift:
-    """What an algorithm may add to the (already private) gradient: data, not code.
-
-    The step uses ``g + offset + pull * (w - anchor)``. It reads parameters only, so it is
-    post-processing by construction, and many brands can be batched.
-
-    Attributes:
-        offset: names and shapes of the model, or empty for none.
-        pull: strength of the pull towards ``anchor``, >= 0.
-        anchor: names and shapes of the model, or empty for none.
-    """
-
-    offset: Arrays = field(default_factory=dict)
-    pull: float = 0.0
-    anchor: Arrays = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class Statistic:
-    """Which additive statistic of a brand's customers is asked for.
-
-    Attributes:
-        split: ``train``, ``validation`` or ``test`` rows.
-        arrays: model parameters at which the task's statistics are evaluated.
-    """
-
-    split: str
-    arrays: Arrays
-
-
-@dataclass(frozen=True, slots=True)
-class Train:
-    """Door 1: train from ``start`` on the brand's rows; answered by :class:`Trained`."""
-
-    start: Arrays
-    drift: Drift = field(default_factory=Drift)
-
-
-@dataclass(frozen=True, slots=True)
-class Personal:
-    """Door 2: train a model that stays; answered by :class:`LocalOnly`."""
-
-    start: Arrays
-    drift: Drift = field(default_factory=Drift)
-
-
-@dataclass(frozen=True, slots=True)
-class Query:
-    """Door 3: bounded sums over the brand's customers; answered by :class:`Counted`."""
-
-    statistic: Statistic
-
-
-Ask = Train | Personal | Query
-
-
-@dataclass(frozen=True, slots=True)
-class Trained:
-    """The (private, if the plan says so) end point of local training.
-
-    Attributes:
-        arrays: float32 parameters after training.
-        steps: gradient steps taken; depends on the brand's size unless ``Training.steps`` is set.
-        weight: what the plan lets this brand count for.
-    """
-
-    arrays: Arrays
-    steps: int
-    weight: float
-
-
-@dataclass(frozen=True, slots=True)
-class LocalOnly:
-    """A model that stays at the brand. Not an array: it cannot enter an :class:`Update`."""
-
-    arrays: Arrays
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Sums over customers, as released by the plan, and the weight they count for."""
-
-    sums: Arrays
-    weight: float
-
-
-Answer = Trained | LocalOnly | Counted
+# --- 2 brand: the three doors (what may be asked is in fl/doors.py) ------------------------------
 
 
 class Brand(Protocol):
@@ -307,6 +191,10 @@ class Algorithm(Protocol):
 
     @property
     def name(self) -> str: ...
+
+    @property
+    def limits(self) -> Limits | None:
+        """Bounds of the update's sums where they are statistics; None where they are a model."""
 
     def init(self, params: Arrays) -> Arrays:
         """The coordinator's first state, from the model's first parameters."""
@@ -339,7 +227,11 @@ class Unit(StrEnum):
 
 
 class PrivacyPlan(Protocol):
-    """Everything that decides the guarantee. Fields are public; private values are arguments."""
+    """Everything that decides the guarantee. Fields are public; private values are arguments.
+
+    A ``seed`` drives science (the order of batches). Noise and secret samples never depend on it,
+    but under a noise source that is called insecure.
+    """
 
     @property
     def name(self) -> str: ...
@@ -347,18 +239,26 @@ class PrivacyPlan(Protocol):
     @property
     def unit(self) -> Unit: ...
 
-    def gradients(
-        self,
-        task: Task,
-        model: nn.Module,
-        examples: Examples,
-        training: Training,
-        rng: torch.Generator,
-    ) -> Iterator[list[Tensor]]:
-        """One gradient per step, each at the model's parameters at that moment."""
+    def event(self, ask: Ask, training: Training) -> PrivacyEvent:
+        """What answering ``ask`` costs the brand's customers; booked before it is answered."""
 
-    def release(self, chunks: Iterable[tuple[Arrays, Ints]]) -> tuple[Arrays, float]:
-        """Sum per-example statistics (``[b, ...]``) for release, and the weight of the sums.
+    def round_event(self, limits: Limits | None) -> PrivacyEvent:
+        """What a round costs where the unit is a brand; booked by the coordinator."""
+
+    def gradients(
+        self, task: Task, model: nn.Module, examples: Examples, training: Training, seed: int
+    ) -> Iterator[list[Tensor]]:
+        """Door 1: one gradient per step, each at the model's parameters at that moment."""
+
+    def gradient(
+        self, task: Task, model: nn.Module, examples: Examples, seed: int
+    ) -> tuple[list[Tensor], float]:
+        """Door 3: the customers' gradients, summed for release, and the weight of the sum."""
+
+    def release(
+        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+    ) -> tuple[Arrays, float]:
+        """Door 3: per-example statistics (``[b, ...]``), summed for release, and their weight.
 
         Each chunk comes with the customer of each example; a customer is in one chunk only.
         """
@@ -366,17 +266,24 @@ class PrivacyPlan(Protocol):
     def weight(self, examples: int) -> float:
         """What a brand with so many training examples may count for."""
 
-    def bound(self, update: Update) -> Update:
-        """Bound the weighted sums before they leave the brand; add this brand's noise share."""
+    def bound(self, update: Update, limits: Limits | None) -> Update:
+        """Bound the weighted sums before they leave the brand."""
 
-    def noise(self, total: Update) -> Update:
-        """Central noise on the sum; the identity where brands add shares."""
+    def noise(self, total: Update, limits: Limits | None, seed: int) -> Update:
+        """Central noise on the sum; the identity where brands add it."""
 
-    def sample(self, nodes: Sequence[NodeId], *, rng: ScienceRng) -> Sequence[NodeId]:
+    def sample(self, nodes: Sequence[NodeId], limits: Limits | None, seed: int) -> Sequence[NodeId]:
         """Who takes part in this round."""
 
-    def denominator(self, total: Update) -> float:
-        """What the sum is divided by: a public constant under a private plan."""
+    def denominator(self, total: Update, limits: Limits | None) -> float:
+        """What the sum is divided by: made of public constants under a private plan."""
+
+
+class Ledger(Protocol):
+    """What has been spent. Written, and on disk, before it is spent."""
+
+    def commit(self, event: PrivacyEvent, occasion: str) -> None:
+        """Book one answer; raises ``Refused`` where the budget or the reservation is used up."""
 
 
 # --- 5 secure sum, 6 federation -----------------------------------------------------------------

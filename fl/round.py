@@ -16,16 +16,17 @@ from fl.contracts import (
     Brand,
     Collected,
     Federation,
+    Ledger,
     Local,
     Memory,
     PrivacyPlan,
     Reply,
     Request,
     SecureSum,
+    Unit,
     Update,
 )
 from fl.errors import NoAnswer
-from fl.seeds import Generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,7 +46,8 @@ def coordinate(
     algorithm: Algorithm,
     plan: PrivacyPlan,
     summing: SecureSum,
-    rng: Generator,
+    seed: int,
+    ledger: Ledger | None = None,
 ) -> Round:
     """The coordinator's half.
 
@@ -53,19 +55,24 @@ def coordinate(
         number: the round, from 1.
         state: the algorithm's state at the coordinator.
         kind: which of the brands' algorithms to run; the counterpart of ``algorithm``.
-        rng: draws who takes part; derived from the run's seed and ``number``.
+        seed: of this round; see ``PrivacyPlan``.
+        ledger: the coordinator's, needed where the unit of privacy is a brand.
 
     Raises:
-        NoAnswer: not one brand took part. Single absences are reported in ``Round.collected``.
+        NoAnswer: not one of the brands asked took part; single absences are in ``Round.collected``.
+        Refused: the ledger does not cover the round; nobody was asked.
     """
-    cohort = plan.sample(federation.nodes(), rng=rng)  # 1 choose who
-    broadcast = algorithm.broadcast(state)  # 2 what they get
+    limits = algorithm.limits
+    cohort = plan.sample(federation.nodes(), limits, seed)  # 1 choose who
+    if plan.unit is Unit.BRAND:  # 2 pay first
+        _required(ledger).commit(plan.round_event(limits), f"{kind}/{number}")
+    broadcast = algorithm.broadcast(state)
     requests = {node: Request(kind, number, broadcast) for node in cohort}
     collected = summing.collect(federation, requests, algorithm.zero(state))  # 3 ask; 4-6: the sum
-    if not collected.survivors:
+    if requests and not collected.survivors:
         raise NoAnswer(number, dict(collected.absent))
-    total = plan.noise(collected.total)  # 7 noise the sum
-    mean = arrays.scale(total.sums, 1 / plan.denominator(total))
+    total = plan.noise(collected.total, limits, seed)  # 7 noise the sum
+    mean = arrays.scale(total.sums, 1 / plan.denominator(total, limits))
     return Round(algorithm.apply(state, mean), collected)  # 8 step
 
 
@@ -83,7 +90,7 @@ def contribute(
         return reply
     local = algorithm.local(request.arrays, memory.arrays)
     update, kept = carry_out(local, brand)  # 4 compute, through the doors
-    update = plan.bound(update)  # 5 bound, add the noise share
+    update = plan.bound(update, algorithm.limits)  # 5 bound
     reply = summing.protect(request, update, memory)  # 6 protect
     memory.arrays = kept
     return reply
@@ -99,3 +106,9 @@ def carry_out(local: Local, brand: Brand) -> tuple[Update, Arrays]:
         update: Update
         update, kept = finished.value
         return update, kept
+
+
+def _required(ledger: Ledger | None) -> Ledger:
+    if ledger is None:
+        raise ValueError("A plan with a guarantee books what it spends: it needs a ledger.")
+    return ledger

@@ -9,8 +9,9 @@ import torch
 from clients.node import BrandNode
 from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.query import SumQuery
-from fl.contracts import Algorithm, Examples, PrivacyPlan, SecureSum, Task, Training
+from fl.contracts import Algorithm, Examples, PrivacyPlan, SecureSum, Task
 from fl.data.schema import Category, Hashed, Number, Schema
+from fl.doors import Training
 from fl.federation.inprocess import InProcessFederation
 from fl.models import MODELS
 from fl.privacy import NoPrivacy, PlainSum

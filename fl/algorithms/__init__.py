@@ -3,8 +3,10 @@
 from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.fedprox import FedProx
+from fl.algorithms.fedsgd import FedSgd
 
 ALGORITHMS = {
+    "fedsgd": FedSgd,
     "fedavg": FedAvg,
     "fedprox": FedProx,
     "fedadam": FedOpt,

@@ -15,7 +15,8 @@ import numpy as np
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.contracts import Drift, Local, Train, Trained, Update
+from fl.contracts import Limits, Local, Update
+from fl.doors import Drift, Train, Trained
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,11 @@ class FedAvg:
     """``w <- w + sum_k n_k (w_k - w) / sum_k n_k``; the state is ``w`` in float64."""
 
     name: str = "fedavg"
+
+    @property
+    def limits(self) -> Limits | None:
+        """An update is a change of the model."""
+        return None
 
     def init(self, params: Arrays) -> Arrays:
         """The state is the model itself."""

@@ -16,7 +16,8 @@ import numpy as np
 from fl import arrays
 from fl.algorithms.fedavg import FedAvg, local_change
 from fl.arrays import Array, Arrays
-from fl.contracts import Drift, Floats, Local
+from fl.contracts import Floats, Limits, Local
+from fl.doors import Drift
 
 _NAMES = ("fedadam", "fedyogi", "fedadagrad")
 
@@ -52,6 +53,11 @@ class FedOpt:
             )
         if not (0 <= self.beta1 < 1 and 0 <= self.beta2 < 1):
             raise ValueError(f"Expected beta1={self.beta1} and beta2={self.beta2} in [0, 1).")
+
+    @property
+    def limits(self) -> Limits | None:
+        """An update is a change of the model."""
+        return None
 
     def init(self, params: Arrays) -> Arrays:
         """``w``, with ``m = 0`` and ``v = v0``."""

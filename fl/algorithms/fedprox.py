@@ -10,7 +10,8 @@ from dataclasses import dataclass
 
 from fl.algorithms.fedavg import FedAvg, local_change
 from fl.arrays import Arrays
-from fl.contracts import Drift, Local
+from fl.contracts import Limits, Local
+from fl.doors import Drift
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,6 +28,11 @@ class FedProx:
     def __post_init__(self) -> None:
         if not 0 <= self.mu < float("inf"):
             raise ValueError(f"Expected mu={self.mu} >= 0.")
+
+    @property
+    def limits(self) -> Limits | None:
+        """An update is a change of the model."""
+        return None
 
     def init(self, params: Arrays) -> Arrays:
         """As FedAvg."""

@@ -2,7 +2,7 @@
 
 Train on from the federated model on the brand's own rows, held near it by a pull ``lambda``
 (Li, Hu, Beirami, Smith, "Ditto", ICML 2021, equation 2, started at the federated model and solved
-once). The tuned model stays at the brand: it is kept in memory, and the update is empty.
+once). The tuned model stays at the brand, in its memory; the update is empty.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ import numpy as np
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.contracts import Drift, Local, LocalOnly, Personal, Update
+from fl.contracts import Limits, Local, Update
+from fl.doors import Drift, LocalOnly, Personal
 
 
 @dataclass(frozen=True, slots=True)
 class FineTune:
-    """One round whose result never leaves: ``memory`` gets the personal model.
+    """One round whose result never leaves: ``Memory.personal`` gets the model.
 
     Attributes:
         pull: ``lambda`` >= 0, strength of the pull towards the federated model.
@@ -31,6 +32,11 @@ class FineTune:
         if not 0 <= self.pull < float("inf"):
             raise ValueError(f"Expected pull={self.pull} >= 0.")
 
+    @property
+    def limits(self) -> Limits | None:
+        """An update of no statistics: there is nothing to bound or to noise."""
+        return {}
+
     def init(self, params: Arrays) -> Arrays:
         """The state is the federated model."""
         return params
@@ -40,11 +46,11 @@ class FineTune:
         return arrays.cast(state, np.float32)
 
     def local(self, received: Arrays, memory: Arrays) -> Local:
-        """Open the ``Personal`` door; keep the answer, send nothing."""
+        """Open the ``Personal`` door; the model stays behind it, nothing is sent."""
         tuned = yield Personal(received, Drift(pull=self.pull, anchor=received))
         if not isinstance(tuned, LocalOnly):
             raise TypeError("Expected a Personal to be answered by LocalOnly.")
-        return Update({}, 1.0), {**memory, **arrays.within("personal", tuned.arrays)}
+        return Update({}, 1.0), memory
 
     def zero(self, state: Arrays) -> Arrays:
         """The update is empty."""

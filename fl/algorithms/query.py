@@ -1,7 +1,7 @@
 """A statistic of all brands' customers, asked through the same round as training.
 
-Evaluation uses it: the only way a metric leaves a brand is through the ``Query`` door, the privacy
-plan and the secure sum.
+The only way a metric or a count leaves a brand is through the ``Query`` door, the privacy plan and
+the secure sum.
 """
 
 from __future__ import annotations
@@ -12,20 +12,25 @@ import numpy as np
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.contracts import Counted, Local, Query, Statistic, Update
+from fl.contracts import Limits, Local, Task, Update
+from fl.doors import Counted, Of, Query, Statistic
 
 
 @dataclass(frozen=True, slots=True)
 class SumQuery:
-    """Asks every brand for the task's statistics at the broadcast model.
+    """Asks every brand for a statistic at the broadcast model.
 
     Attributes:
         split: which of the brand's rows are counted.
         statistics: zeros with the names and shapes of the answer.
+        limits: what one example can add to each, in L2.
+        of: what is summed.
     """
 
     split: str
     statistics: Arrays
+    limits: Limits
+    of: Of = Of.EVALUATION
     name: str = "query"
 
     def init(self, params: Arrays) -> Arrays:
@@ -38,7 +43,7 @@ class SumQuery:
 
     def local(self, received: Arrays, memory: Arrays) -> Local:
         """Open the ``Query`` door once."""
-        counted = yield Query(Statistic(self.split, received))
+        counted = yield Query(Statistic(self.split, self.of, received))
         if not isinstance(counted, Counted):
             raise TypeError("Expected a Query to be answered by Counted.")
         return Update(counted.sums, counted.weight), memory
@@ -54,3 +59,13 @@ class SumQuery:
     def params(self, state: Arrays) -> Arrays:
         """The state as it is."""
         return state
+
+
+def evaluation(task: Task, split: str) -> SumQuery:
+    """The task's own statistics over one split."""
+    return SumQuery(split, task.statistics(), task.limits())
+
+
+def headcount(split: str) -> SumQuery:
+    """How many customers there are; the answer is their mean per brand."""
+    return SumQuery(split, {"customers": np.zeros(())}, {"customers": 1.0}, Of.CUSTOMERS)

@@ -6,7 +6,7 @@ customer is infinite.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,8 +15,10 @@ from torch import Tensor, nn
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.contracts import Examples, Ints, NodeId, Task, Training, Unit, Update
-from fl.seeds import Generator
+from fl.contracts import Examples, Ints, Limits, NodeId, Task, Unit, Update
+from fl.doors import Ask, Of, Training
+from fl.events import PrivacyEvent, Unbounded
+from fl.seeds import torch_generator
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,21 +42,38 @@ class NoPrivacy:
         """Nobody's presence is hidden."""
         return Unit.NONE
 
+    def enrolled(self, brands: int) -> NoPrivacy:
+        """Nothing depends on the number of brands. Guarantee: none."""
+        return self
+
+    def calibrated(self, cost: Callable[[NoPrivacy], PrivacyEvent]) -> NoPrivacy:
+        """There is no noise to choose. Guarantee: none."""
+        return self
+
+    def event(self, ask: Ask, training: Training) -> PrivacyEvent:
+        """Nothing bounds an exact answer. Guarantee: none."""
+        return Unbounded()
+
+    def round_event(self, limits: Limits | None) -> PrivacyEvent:
+        """Nothing bounds an exact sum. Guarantee: none."""
+        return Unbounded()
+
     def gradients(
-        self,
-        task: Task,
-        model: nn.Module,
-        examples: Examples,
-        training: Training,
-        rng: torch.Generator,
+        self, task: Task, model: nn.Module, examples: Examples, training: Training, seed: int
     ) -> Iterator[list[Tensor]]:
         """Mean gradient of each shuffled batch. Guarantee: none."""
-        weights = list(model.parameters())
-        for batch in _batches(examples, training, rng):
-            loss = task.losses(model, batch).mean()
-            yield list(torch.autograd.grad(loss, weights, materialize_grads=True))
+        for batch in _batches(examples, training, torch_generator(seed, "batches")):
+            yield _gradient(task, model, batch, "mean")
 
-    def release(self, chunks: Iterable[tuple[Arrays, Ints]]) -> tuple[Arrays, float]:
+    def gradient(
+        self, task: Task, model: nn.Module, examples: Examples, seed: int
+    ) -> tuple[list[Tensor], float]:
+        """The sum of the examples' gradients and their number. Guarantee: none."""
+        return _gradient(task, model, examples, "sum"), float(len(examples))
+
+    def release(
+        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+    ) -> tuple[Arrays, float]:
         """Exact sums over examples and their number. Guarantee: none."""
         total: Arrays | None = None
         examples = 0
@@ -68,21 +87,27 @@ class NoPrivacy:
         """The exact number of examples, or 1. Guarantee: none."""
         return float(examples) if self.weighting == "examples" else 1.0
 
-    def bound(self, update: Update) -> Update:
+    def bound(self, update: Update, limits: Limits | None) -> Update:
         """The update as it is. Guarantee: none."""
         return update
 
-    def noise(self, total: Update) -> Update:
+    def noise(self, total: Update, limits: Limits | None, seed: int) -> Update:
         """The sum as it is. Guarantee: none."""
         return total
 
-    def sample(self, nodes: Sequence[NodeId], *, rng: Generator) -> Sequence[NodeId]:
+    def sample(self, nodes: Sequence[NodeId], limits: Limits | None, seed: int) -> Sequence[NodeId]:
         """Every brand, every round. Guarantee: none."""
         return nodes
 
-    def denominator(self, total: Update) -> float:
+    def denominator(self, total: Update, limits: Limits | None) -> float:
         """The exact weight of the survivors; 1 where it is zero. Guarantee: none."""
         return total.weight or 1.0
+
+
+def _gradient(task: Task, model: nn.Module, batch: Examples, reduce: str) -> list[Tensor]:
+    losses = task.losses(model, batch)
+    loss = losses.mean() if reduce == "mean" else losses.sum()
+    return list(torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True))
 
 
 def _batches(examples: Examples, training: Training, rng: torch.Generator) -> Iterator[Examples]:

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.arrays import Arrays
-from fl.contracts import Examples, Floats, Ints
+from fl.contracts import Examples, Floats, Ints, Limits
 from fl.data.schema import Schema
 
 _LOSS_LIMIT = 16.0  # one example adds at most this to the log loss: exp(-16) is 1e-7
@@ -92,6 +92,11 @@ class Conversion:
         scalars = ("examples", "positives", "log_loss", "correct", "squared_error")
         histograms = {"score_histogram": bins, "positive_histogram": bins}
         return {**{name: scalar for name in scalars}, **histograms}
+
+    def limits(self) -> Limits:
+        """A share of 0 or 1, one bar of a histogram, or a loss up to 16."""
+        ones = dict.fromkeys(self.statistics(), 1.0)
+        return {**ones, "log_loss": _LOSS_LIMIT}
 
     def scores(self, model: nn.Module, batch: Examples) -> Floats:
         """Probability of conversion of each example, float64 ``[b]``."""

@@ -8,6 +8,7 @@ most 1 to one bucket per column, which is what a private plan would bound.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -16,7 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.arrays import Arrays
-from fl.contracts import Examples, Floats, Ints
+from fl.contracts import Examples, Floats, Ints, Limits
 from fl.data.schema import Column, Hashed, Number, Schema
 from fl.errors import InputError
 
@@ -74,6 +75,10 @@ class Ranges:
     def statistics(self) -> Arrays:
         """Zeros ``[columns, buckets]``."""
         return {"cells": np.zeros((len(self.columns), _SIZE))}
+
+    def limits(self) -> Limits:
+        """A row has one bucket a column."""
+        return {"cells": math.sqrt(len(self.columns))}
 
     def read(self, answer: Arrays) -> Schema:
         """The schema that the summed (or mean) counts describe.

@@ -9,7 +9,8 @@ from fl import arrays
 from fl.algorithms import ALGORITHMS
 from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.finetune import FineTune
-from fl.contracts import Algorithm, Memory, Personal, Request
+from fl.contracts import Algorithm, Memory, Request
+from fl.doors import Personal
 from fl.errors import Code
 from fl.privacy import NoPrivacy, PlainSum
 from fl.round import contribute, coordinate

@@ -11,8 +11,9 @@ import pytest
 import torch
 
 from fl.brand import LocalBrand
-from fl.contracts import Drift, Examples, Train, Trained, Training
+from fl.contracts import Examples
 from fl.data.schema import Number, Schema
+from fl.doors import Drift, Train, Trained, Training
 from fl.models import Logistic
 from fl.privacy import NoPrivacy
 from fl.tasks.conversion import Conversion

@@ -1,0 +1,260 @@
+"""Customer-level differential privacy: ``local`` and ``distributed``.
+
+The unit is a customer of one brand with all of that customer's rows; neighbouring data sets differ
+by one customer (add or remove). Training is DP-SGD (Abadi et al. 2016, Algorithm 1) on customers;
+counts and metrics are the Gaussian mechanism on bounded sums.
+
+- ``local``: every brand adds all of the noise by itself, so what leaves it is private against
+  everybody, coordinator and other brands included.
+- ``distributed``: every brand adds a share of the noise, and a secure sum lets only the sum be
+  seen, which then carries the noise once (Kairouz, Liu, Steinke, "The Distributed Discrete Gaussian
+  Mechanism for Federated Learning with Secure Aggregation", ICML 2021). The figures count on
+  ``brands - dropouts - colluders`` honest shares.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from fl.arrays import Arrays
+from fl.contracts import Examples, Ints, Limits, NodeId, Task, Unit, Update
+from fl.doors import Ask, Of, Personal, Query, Train, Training
+from fl.errors import InputError
+from fl.events import Composed, Gaussian, PrivacyEvent, Repeated, Sampled
+from fl.privacy import lattice, parameters, statistics
+from fl.privacy.calibration import noise_multiplier
+from fl.privacy.gradients import check_model, clipped_sum, poisson_batches
+from fl.privacy.noise import NoiseSource, noised
+
+NAMES = ("local", "distributed")
+
+
+@dataclass(frozen=True, slots=True)
+class CustomerPrivacy:
+    """Both plans; they differ in who adds how much noise.
+
+    Attributes:
+        name: ``local`` or ``distributed``.
+        epsilon: of a whole run, for a customer of one brand; None where ``noise_multiplier`` is
+            given instead.
+        delta: in [1e-10, 1); below 1 / customers of every brand.
+        noise_multiplier: standard deviation of a gradient sum's noise over ``clip_norm``.
+        clip_norm: L2 bound of one customer's gradient.
+        sampling_rate: probability with which a customer is in a step's Poisson sample; 1: all are.
+        query_noise_multiplier: of one evaluation of the task's statistics.
+        count_noise_multiplier: of one count of customers, at each brand.
+        noise_source: ``secure``; any other name is for tests, and brands refuse it.
+        person_brands: at how many brands a person may be a customer; for the second figure.
+        dropouts: brands whose noise may be missing from a sum (``distributed``).
+        colluders: brands that may give their noise away (``distributed``).
+        customers: customers of a mean brand, public; 0: asked by a counted query before training.
+        brands: how many brands are enrolled; public, set when a run starts.
+        sigma: the noise multiplier in force; set when a run starts (:meth:`calibrated`).
+    """
+
+    name: str = "local"
+    epsilon: float | None = 3.0
+    delta: float = 1e-5
+    noise_multiplier: float | None = None
+    clip_norm: float = 1.0
+    sampling_rate: float = 1.0
+    query_noise_multiplier: float = 10.0
+    count_noise_multiplier: float = 50.0
+    noise_source: str = "secure"
+    person_brands: int = 3
+    dropouts: int = 1
+    colluders: int = 1
+    customers: float = 0.0
+    brands: int = 0
+    sigma: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.name not in NAMES:
+            raise ValueError(f"Expected name={self.name!r} to be one of {NAMES}.")
+        parameters.check(
+            epsilon=self.epsilon,
+            delta=self.delta,
+            noise_multiplier=self.noise_multiplier,
+            clip_norm=self.clip_norm,
+            sampling_rate=self.sampling_rate,
+            noise_source=self.noise_source,
+            others={
+                "query_noise_multiplier": self.query_noise_multiplier,
+                "count_noise_multiplier": self.count_noise_multiplier,
+                "person_brands": self.person_brands,
+            },
+        )
+        whole = {"dropouts": self.dropouts, "colluders": self.colluders, "brands": self.brands}
+        for field, value in {**whole, "customers": self.customers, "sigma": self.sigma}.items():
+            if not 0 <= value < math.inf:
+                raise ValueError(f"Expected {field}={value} >= 0.")
+
+    @property
+    def unit(self) -> Unit:
+        """A customer of one brand, with all rows."""
+        return Unit.CUSTOMER
+
+    # --- before a run ---------------------------------------------------------------------------
+
+    def enrolled(self, brands: int) -> CustomerPrivacy:
+        """The plan for so many brands.
+
+        Guarantee: none of it changes but the number of noise shares.
+
+        Raises:
+            InputError: nobody would be left to add the noise that is counted on.
+        """
+        made = replace(self, brands=brands)
+        if self.name == "distributed" and made.shares < 1:
+            raise InputError(
+                "privacy",
+                f"{brands} brands less dropouts={self.dropouts} and colluders={self.colluders} "
+                "leave no noise share to count on",
+                "enrol more brands, or set privacy.dropouts and privacy.colluders lower",
+            )
+        return made
+
+    def calibrated(self, cost: Callable[[CustomerPrivacy], PrivacyEvent]) -> CustomerPrivacy:
+        """The plan with the noise that keeps ``epsilon`` over a run of this ``cost``.
+
+        Guarantee: PLD epsilon of the run at most ``epsilon`` at ``delta``. Where the noise
+        multiplier was given, it is used as it is.
+        """
+        if self.epsilon is None:
+            return replace(self, sigma=self.noise_multiplier or 0.0)
+        found = noise_multiplier(lambda s: cost(replace(self, sigma=s)), self.epsilon, self.delta)
+        return replace(self, sigma=found)
+
+    def steps(self, training: Training) -> int:
+        """Gradient steps of one ``Train``. Guarantee: public, the same for every brand."""
+        return training.steps or math.ceil(training.epochs / self.sampling_rate)
+
+    @property
+    def shares(self) -> int:
+        """Noise shares that a guarantee may count on."""
+        return self.brands - self.dropouts - self.colluders
+
+    # --- what it costs --------------------------------------------------------------------------
+
+    def event(self, ask: Ask, training: Training) -> PrivacyEvent:
+        """The price of one answer. Guarantee: covers everything that the answer releases."""
+        match ask:
+            case Train():
+                return Repeated(self._step(), self.steps(training))
+            case Personal():
+                return Composed()  # the model stays behind the door
+            case Query(statistic):
+                match statistic.of:
+                    case Of.GRADIENT:
+                        return self._step()
+                    case Of.CUSTOMERS:
+                        return Gaussian(self.count_noise_multiplier)
+                    case Of.EVALUATION:
+                        return Gaussian(self.query_noise_multiplier)
+
+    def round_event(self, limits: Limits | None) -> PrivacyEvent:
+        """Customers pay at their brand. Guarantee: the coordinator's step reads released sums."""
+        return Composed()
+
+    def _step(self) -> PrivacyEvent:
+        if not self.sigma:
+            raise ValueError("Expected a calibrated plan: its noise is not known yet.")
+        return Sampled(self.sampling_rate, Gaussian(self.sigma))
+
+    # --- at a brand -----------------------------------------------------------------------------
+
+    def gradients(
+        self, task: Task, model: nn.Module, examples: Examples, training: Training, seed: int
+    ) -> Iterator[list[Tensor]]:
+        """DP-SGD steps: noised clipped sums over the public expected number of customers.
+
+        Guarantee: each step is ``event(Train)``'s step, at whatever parameters the model has.
+
+        Raises:
+            InputError: under ``distributed``, where a single brand's steps are not private.
+        """
+        if self.name == "distributed":
+            raise InputError(
+                "algorithm",
+                "trains for several steps at a brand, where privacy=distributed has only a share "
+                "of the noise: a step would build on a model that is not private",
+                "choose algorithm=fedsgd (one sum a step), or privacy=local",
+            )
+        rng = parameters.source(self.noise_source, seed)
+        check_model(task.losses, model, examples.span(0, min(8, len(examples))))
+        for batch in poisson_batches(examples, self.sampling_rate, self.steps(training), rng):
+            total = clipped_sum(task.losses, model, batch, self.clip_norm)
+            noisy = noised(total.gradients, self.clip_norm, self.sigma, rng)
+            yield list(torch._foreach_div(noisy, self._expected))
+
+    def gradient(
+        self, task: Task, model: nn.Module, examples: Examples, seed: int
+    ) -> tuple[list[Tensor], float]:
+        """One sum of clipped gradients with noise or a share of it, and its public weight.
+
+        Guarantee: ``local``: private by itself. ``distributed``: private in a sum with at least
+        ``shares`` honest others' shares in it.
+        """
+        rng = parameters.source(self.noise_source, seed)
+        check_model(task.losses, model, examples.span(0, min(8, len(examples))))
+        batch = next(poisson_batches(examples, self.sampling_rate, 1, rng))
+        total = clipped_sum(task.losses, model, batch, self.clip_norm).gradients
+        if self.name == "local":
+            return noised(total, self.clip_norm, self.sigma, rng), self._expected
+        return lattice.shared(total, self.clip_norm, self.sigma, self.shares, rng), self._expected
+
+    def release(
+        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+    ) -> tuple[Arrays, float]:
+        """Bounded sums over customers with noise or a share of it; weight 1.
+
+        Guarantee: as :meth:`gradient`, at the noise multiplier of this kind of query.
+        """
+        multiplier = (
+            self.count_noise_multiplier if of is Of.CUSTOMERS else self.query_noise_multiplier
+        )
+        rng = parameters.source(self.noise_source, seed)
+        sums = statistics.sum_over_customers(chunks, limits)
+        return self._noisy(sums, limits, multiplier, rng), 1.0
+
+    def weight(self, examples: int) -> float:
+        """Every brand counts the same. Guarantee: does not depend on the data."""
+        return 1.0
+
+    def bound(self, update: Update, limits: Limits | None) -> Update:
+        """The update as it is. Guarantee: the doors have bounded and noised it already."""
+        return update
+
+    # --- at the coordinator ---------------------------------------------------------------------
+
+    def noise(self, total: Update, limits: Limits | None, seed: int) -> Update:
+        """The sum as it is. Guarantee: brands have added the noise."""
+        return total
+
+    def sample(self, nodes: Sequence[NodeId], limits: Limits | None, seed: int) -> Sequence[NodeId]:
+        """Every brand, every round. Guarantee: nothing is counted on it."""
+        return nodes
+
+    def denominator(self, total: Update, limits: Limits | None) -> float:
+        """The survivors' public weights. Guarantee: no weight depends on data."""
+        return total.weight or 1.0
+
+    @property
+    def _expected(self) -> float:
+        """Customers of a mean brand's sample, by public numbers."""
+        return max(1.0, self.sampling_rate * self.customers)
+
+    def _noisy(self, sums: Arrays, limits: Limits, multiplier: float, rng: NoiseSource) -> Arrays:
+        divided_by = statistics.scales(limits)
+        if self.name == "local":
+            return statistics.with_noise(sums, divided_by, 1.0, multiplier, rng)
+        names = sorted(sums)
+        divided = [torch.from_numpy(np.asarray(sums[n], np.float64) / divided_by[n]) for n in names]
+        shared = lattice.shared(divided, 1.0, multiplier, self.shares, rng)
+        return {n: x.numpy() * divided_by[n] for n, x in zip(names, shared, strict=True)}

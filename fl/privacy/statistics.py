@@ -1,0 +1,105 @@
+"""Statistics of customers as one vector of bounded norm: what makes a query private.
+
+A statistic has several named parts, each with a public bound on what one unit adds to it. Divided
+by its bound and by the square root of the number of parts, all parts together have norm at most 1;
+noise is added there, and the parts are multiplied back.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Mapping
+
+import numpy as np
+import torch
+
+from fl import arrays
+from fl.arrays import Arrays
+from fl.contracts import Floats, Ints, Limits
+from fl.privacy.noise import NoiseSource, noised
+
+Scales = Mapping[str, float]
+
+
+def scales(limits: Limits) -> Scales:
+    """What each named part is divided by.
+
+    Guarantee: parts within ``limits`` have a joint L2 norm of at most 1 afterwards.
+
+    >>> scales({"a": 2.0})
+    {'a': 2.0}
+    """
+    return {name: limit * math.sqrt(len(limits)) for name, limit in limits.items()}
+
+
+def sum_over_customers(chunks: Iterable[tuple[Arrays, Ints]], limits: Limits) -> Arrays:
+    """The sum over customers of the mean over the customer's examples.
+
+    Guarantee: adding or removing one customer, with any number of examples and any values, moves
+    the divided sum (:func:`scales`) by at most 1 in L2. Not yet noised: private.
+
+    Args:
+        chunks: per-example statistics ``[b, ...]`` and customers ``[b]``; the examples of a
+            customer are side by side, in one chunk.
+        limits: of every named part.
+    """
+    total: Arrays | None = None
+    for per_example, customer_b in chunks:
+        per_customer = _means(per_example, customer_b)
+        sums = {name: x.sum(0) for name, x in _clipped(per_customer, scales(limits)).items()}
+        total = sums if total is None else arrays.add(total, sums)
+    return total or {}
+
+
+def clip(sums: Arrays, divided_by: Scales, bound: float) -> Arrays:
+    """``sums`` scaled down until its divided norm is at most ``bound``; NaN and inf become 0.
+
+    Guarantee: the divided L2 norm of the result is at most ``bound``, whatever came in (up to float
+    rounding). Zero stays zero.
+    """
+    one = {name: np.asarray(x, np.float64)[None] for name, x in sums.items()}
+    return {name: x[0] for name, x in _clipped(one, divided_by, bound).items()}
+
+
+def with_noise(
+    sums: Arrays, divided_by: Scales, sensitivity: float, noise_multiplier: float, rng: NoiseSource
+) -> Arrays:
+    """Gaussian noise on every entry, in the divided scale.
+
+    Guarantee: the Gaussian mechanism of ``noise_multiplier`` if one unit moves the divided ``sums``
+    by at most ``sensitivity`` in L2; see :func:`fl.privacy.noise.noised`.
+    """
+    if not sums:
+        return sums
+    names = sorted(sums)
+    divided = [torch.from_numpy(np.asarray(sums[n], np.float64) / divided_by[n]) for n in names]
+    noisy = noised(divided, sensitivity, noise_multiplier, rng)
+    return {n: x.numpy() * divided_by[n] for n, x in zip(names, noisy, strict=True)}
+
+
+def _means(per_example: Arrays, customer_b: Ints) -> dict[str, Floats]:
+    """Mean over each customer's examples, ``[k, ...]``. Guarantee: one row a customer."""
+    starts = np.flatnonzero(np.diff(customer_b, prepend=np.nan))
+    counts = np.diff([*starts, len(customer_b)])
+    return {
+        name: np.add.reduceat(np.asarray(x, np.float64), starts, axis=0)
+        / counts.reshape(-1, *[1] * (np.ndim(x) - 1))
+        for name, x in per_example.items()
+    }
+
+
+def _clipped(per_unit: Mapping[str, Floats], divided_by: Scales, bound: float = 1.0) -> Arrays:
+    """Every unit scaled down until its divided norm is at most ``bound``.
+
+    Guarantee: see :func:`clip`, for each unit by itself; a unit that is not finite counts as zero.
+    """
+    squares = [
+        ((x / divided_by[name]) ** 2).reshape(len(x), -1).sum(1) for name, x in per_unit.items()
+    ]
+    norm_k = np.sqrt(np.sum(squares, axis=0)) if squares else np.zeros(0)
+    finite_k = np.isfinite(norm_k)
+    factor_k = np.where(finite_k, np.minimum(1.0, bound / np.maximum(norm_k, 1e-300)), 0.0)
+    return {
+        name: np.where(np.isfinite(x), x, 0.0) * factor_k.reshape(-1, *[1] * (x.ndim - 1))
+        for name, x in per_unit.items()
+    }
