@@ -1,8 +1,8 @@
 """How long a privacy figure takes, by accountant: ``python -m experiments.bench.accounting``.
 
-Rows ``{case, metric, value, unit}``: a case is a run (rate, noise multiplier, steps, delta); of each
-accountant the figure and the median time of one call. Imports are paid before timing. The goal is a
-PLD figure of a run in under 0.5 s.
+Rows ``{case, metric, value, unit}``: a case is a run (rate, noise multiplier, steps, delta); of
+each accountant the figure and the median time of one call. Imports are paid before timing. The goal
+is a PLD figure of a run in under 0.5 s.
 """
 
 from __future__ import annotations
