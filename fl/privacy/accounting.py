@@ -29,11 +29,19 @@ from types import MappingProxyType
 
 from fl.errors import InputError
 from fl.events import Composed, PrivacyEvent
-from fl.privacy.losses import Release, dp_event, event_of, loss_distribution, merge, releases
+from fl.privacy.losses import (
+    ROUNDING,
+    Release,
+    dp_event,
+    event_of,
+    loss_distribution,
+    merge,
+    releases,
+)
 
 RELATION = "add or remove one unit"
-LEAST_DELTA = 1e-10  # below, rounding in the FFT makes a PLD figure too small (tested)
-TOLERANCE = 0.02  # PRV's own error bound is 0.01 to each side; the grid adds 0.001 to PLD
+LEAST_DELTA = 1e-9  # below, rounding in the FFT decides a figure (tested)
+TOLERANCE = 0.02  # PRV's own error bound is 0.01 to each side; the grid adds 0.002 to PLD
 # fmt: off
 ORDERS = (
     1.1, 1.2, 1.4, 1.6, 1.8, 2.0, 2.25, 2.5, 2.75, 3.0, 3.5, 4.0, 4.5, 5.0, 6.0, 7.0, 8.0, 9.0,
@@ -73,7 +81,7 @@ def pld_epsilon(event: PrivacyEvent, delta: float) -> float:
     as infinite loss. ``inf`` for an unbounded event, 0 for an empty one.
 
     Raises:
-        ValueError: ``delta`` outside [1e-10, 1).
+        ValueError: ``delta`` outside [1e-9, 1).
 
     >>> from fl.events import Gaussian
     >>> round(pld_epsilon(Gaussian(1.0), 1e-5), 2)
@@ -87,7 +95,7 @@ def pld_epsilon(event: PrivacyEvent, delta: float) -> float:
     if not found:
         return 0.0
     with np.errstate(over="ignore"):  # exp(loss) of losses far above the answer
-        return float(loss_distribution(found, delta).get_epsilon_for_delta(delta))
+        return float(loss_distribution(found, delta).get_epsilon_for_delta(delta - ROUNDING))
 
 
 def prv_epsilon(event: PrivacyEvent, delta: float) -> float:
@@ -97,7 +105,7 @@ def prv_epsilon(event: PrivacyEvent, delta: float) -> float:
     losses do not fit its grid of floats: an epsilon of several hundred, or millions of releases.
 
     Raises:
-        ValueError: ``delta`` outside [1e-10, 1).
+        ValueError: ``delta`` outside [1e-9, 1).
     """
     import numpy as np
     from opacus.accountants.prv import PRVAccountant
@@ -126,7 +134,7 @@ def rdp_epsilon(event: PrivacyEvent, delta: float) -> float:
     Guarantee: an upper bound, add or remove one unit, at the best of the fixed orders.
 
     Raises:
-        ValueError: ``delta`` outside [1e-10, 1).
+        ValueError: ``delta`` outside [1e-9, 1).
     """
     check_delta(delta)
     return _from_curve(rdp_curve(event), delta)
@@ -161,7 +169,7 @@ def epsilon(accountant: str, event: PrivacyEvent, delta: float) -> float:
 
     Raises:
         InputError: the accountant is unknown, or ``gdp``.
-        ValueError: ``delta`` outside [1e-10, 1).
+        ValueError: ``delta`` outside [1e-9, 1).
     """
     known = ", ".join(ACCOUNTANTS)
     if accountant == "gdp":

@@ -25,7 +25,7 @@ def noise_multiplier(
         event_of: the event of a noise multiplier; more noise never costs more.
 
     Raises:
-        ValueError: epsilon not in (0, inf), delta not in [1e-10, 1), or no noise up to
+        ValueError: epsilon not in (0, inf), delta not in [1e-9, 1), or no noise up to
             ``MOST_NOISE`` is enough (a part of the event that does not depend on it costs more).
 
     >>> from fl.events import Gaussian

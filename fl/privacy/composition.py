@@ -13,9 +13,9 @@ import math
 
 from fl.events import Composed, Gaussian, PrivacyEvent, Repeated, Sampled, Unbounded
 from fl.privacy.accounting import check_delta
-from fl.privacy.losses import grid, releases
+from fl.privacy.losses import ROUNDING, grid, releases
 
-GROUP_GRID_ERROR = 0.002  # a mixture's losses are inverted point by point: a wider grid
+GROUP_GRID_ERROR = 0.004  # a mixture's losses are inverted point by point: a wider grid
 
 
 def person(event: PrivacyEvent, brands: int) -> PrivacyEvent:
@@ -47,7 +47,7 @@ def group(event: PrivacyEvent, records: int, delta: float) -> float:
     customer with more records. ``inf`` for an unbounded event.
 
     Raises:
-        ValueError: ``records`` < 1, or ``delta`` outside [1e-10, 1).
+        ValueError: ``records`` < 1, or ``delta`` outside [1e-9, 1).
     """
     import numpy as np
     from dp_accounting.pld import privacy_loss_distribution as pld
@@ -74,7 +74,7 @@ def group(event: PrivacyEvent, records: int, delta: float) -> float:
             )
             total = total.compose(one.self_compose(r.times))
     with np.errstate(over="ignore"):
-        return float(total.get_epsilon_for_delta(delta)) if found else 0.0
+        return float(total.get_epsilon_for_delta(delta - ROUNDING)) if found else 0.0
 
 
 def worst_group(event: PrivacyEvent, records: int) -> PrivacyEvent:

@@ -29,7 +29,7 @@ class RdpFilter:
 
     Attributes:
         epsilon: the budget, > 0.
-        delta: in [1e-10, 1).
+        delta: in [1e-9, 1).
         spent: Renyi divergences at ``FILTER_ORDERS``, >= 0.
     """
 

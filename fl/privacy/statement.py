@@ -40,7 +40,7 @@ class Conditions:
 
     Attributes:
         unit: whose presence is hidden.
-        delta: in [1e-10, 1).
+        delta: in [1e-9, 1).
         brands: at how many brands one person may be a customer, >= 1.
         clip_norm: L2 bound of one unit's contribution to a sum, > 0; None without clipping.
         noise_source: ``secure`` or ``insecure_noise_for_tests``.

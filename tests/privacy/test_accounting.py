@@ -29,7 +29,7 @@ from fl.privacy.accounting import (
 from fl.privacy.calibration import LEAST_NOISE, noise_multiplier, require_delta
 from fl.privacy.composition import group, person, worst_group
 from fl.privacy.filter import RdpFilter
-from fl.privacy.losses import event_of, loss_distribution, releases
+from fl.privacy.losses import ROUNDING, event_of, loss_distribution, releases
 from fl.privacy.translation import meaning
 
 FAST = settings(max_examples=12)
@@ -128,39 +128,41 @@ def test_the_meaning_of_a_gaussian_is_its_trade_off_curve() -> None:
 
 
 @FAST
-@given(st.floats(0.15, 40), st.floats(-10, -2))
+@given(st.floats(0.15, 40), st.floats(-9, -2))
 def test_pld_is_never_below_the_exact_gaussian(sigma: float, log_delta: float) -> None:
-    exact = gaussian_epsilon(sigma, 10**log_delta)
-    assert exact - 1e-9 <= pld_epsilon(Gaussian(sigma), 10**log_delta) <= exact + 0.002
+    delta = 10**log_delta
+    found = pld_epsilon(Gaussian(sigma), delta)
+    assert gaussian_epsilon(sigma, delta) - 1e-9 <= found
+    assert found <= gaussian_epsilon(sigma, delta - ROUNDING) + 0.003
 
 
-@pytest.mark.parametrize("steps", [10, 1000, 20000])
-@pytest.mark.parametrize("delta", [1e-5, 1e-10])
+@pytest.mark.parametrize("steps", [10, 1000, pytest.param(200_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("delta", [1e-5, 1e-9])
 def test_composition_on_the_grid_is_never_below_the_exact_gaussian(
     steps: int, delta: float
 ) -> None:
     # A rate next to 1 keeps the exact merging of Gaussians out, so that the grid does the work.
-    event = training(1 - 1e-12, 2 * math.sqrt(steps), steps)
-    exact = gaussian_epsilon(2.0, delta)
-    assert exact - 1e-9 <= pld_epsilon(event, delta) <= exact + 0.005
+    event = training(1 - 1e-12, 0.5 * math.sqrt(steps), steps)
+    exact = gaussian_epsilon(0.5, delta)
+    assert exact - 1e-9 <= pld_epsilon(event, delta) <= exact + 0.03
 
 
 def test_a_delta_below_what_arithmetic_can_show_is_refused() -> None:
-    event = training(1 - 1e-12, 20 * math.sqrt(200), 20000)
+    event = training(1 - 1e-12, 2 * math.sqrt(200_000), 200_000)
     found = releases(event)
     assert found
-    wrong = loss_distribution(found, 1e-12).get_epsilon_for_delta(1e-12)
-    assert wrong < gaussian_epsilon(2.0, 1e-12)  # an upper bound no more
+    wrong = loss_distribution(found, 1e-13).get_epsilon_for_delta(1e-13)
+    assert abs(wrong - gaussian_epsilon(2.0, 1e-13)) > 0.1  # above or below, as rounding has it
     for accountant in ("pld", "prv", "rdp"):
         with pytest.raises(ValueError, match="delta"):
-            epsilon(accountant, event, 1e-12)
+            epsilon(accountant, event, 1e-10)
 
 
 @FAST
 @given(st.floats(0.001, 0.5), st.floats(0.6, 10), st.integers(1, 300))
 def test_rdp_is_never_below_pld_and_prv_agrees(q: float, sigma: float, steps: int) -> None:
     found = both(training(q, sigma, steps), DELTA)
-    assert found.pld <= found.rdp + 0.002
+    assert found.pld <= found.rdp + 0.003
     assert found.difference <= 0.02
 
 
@@ -169,7 +171,7 @@ def test_rdp_is_never_below_pld_and_prv_agrees(q: float, sigma: float, steps: in
 def test_more_noise_costs_less_and_more_of_anything_else_costs_more(
     q: float, sigma: float, steps: int, factor: float
 ) -> None:
-    base, slack = pld_epsilon(training(q, sigma, steps), DELTA), 0.002
+    base, slack = pld_epsilon(training(q, sigma, steps), DELTA), 0.003
     assert pld_epsilon(training(q, sigma * factor, steps), DELTA) <= base + slack
     assert pld_epsilon(training(q * factor, sigma, steps), DELTA) >= base - slack
     assert pld_epsilon(training(q, sigma, math.ceil(steps * factor)), DELTA) >= base - slack
