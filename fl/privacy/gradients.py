@@ -20,7 +20,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from fl.contracts import Examples
 from fl.errors import InputError
-from fl.privacy.kernel import Losses, analytic_sum, is_analytic
+from fl.privacy.kernel import Losses, analytic_sum, is_analytic, trained_layers
 from fl.privacy.layers import Groups
 from fl.privacy.noise import NoiseSource
 from fl.privacy.oracle import opacus_sum, refuse_unsupported
@@ -57,7 +57,7 @@ def kernel_for(model: nn.Module) -> str:
     >>> kernel_for(nn.Linear(2, 1)), kernel_for(nn.LayerNorm(2))
     ('analytic', 'opacus')
     """
-    return "analytic" if is_analytic(model) else "opacus"
+    return "analytic" if is_analytic(trained_layers(model)) else "opacus"
 
 
 def clipped_sum(losses: Losses, model: nn.Module, batch: Examples, clip_norm: float) -> ClippedSum:
@@ -89,7 +89,7 @@ def clipped_sum(losses: Losses, model: nn.Module, batch: Examples, clip_norm: fl
         zeros = [torch.zeros_like(p, requires_grad=False) for p in model.parameters()]
         return ClippedSum(zeros, torch.zeros(0), 0, 0)
     groups = Groups.of(batch.customer_b)
-    total = analytic_sum if is_analytic(model) else opacus_sum
+    total = analytic_sum if kernel_for(model) == "analytic" else opacus_sum
     before = _buffers(model)
     gradients, norm_k = total(losses, model, batch, groups, clip_norm)
     if _buffers(model) != before:
@@ -109,7 +109,7 @@ def check_model(losses: Losses, model: nn.Module, batch: Examples) -> None:
         InputError: naming the layer, and what to use instead.
     """
     _refuse_layers(model)
-    if not is_analytic(model):
+    if kernel_for(model) == "opacus":
         refuse_unsupported(model)
     was = model.training
     model.train(was and not any(isinstance(m, _DropoutNd) for m in model.modules()))
@@ -170,20 +170,29 @@ def _sampled(
 
 def _refuse_layers(model: nn.Module) -> None:
     """Guarantee: no layer whose type mixes rows, and no parameter that would stay behind."""
-    for name, module in model.named_modules():
-        if isinstance(module, _BatchNorm):
-            raise InputError(f"layer {name}", f"{type(module).__name__} mixes rows", _ROW_BY_ROW)
-        if isinstance(module, nn.Embedding) and (module.max_norm or module.scale_grad_by_freq):
-            raise InputError(
-                f"layer {name}", "max_norm and scale_grad_by_freq mix rows", "leave them unset"
-            )
-    for name, parameter in model.named_parameters():
-        if not parameter.requires_grad:
-            raise InputError(
-                f"parameter {name}", "is frozen", "register it as a buffer, or let it train"
-            )
+    for module in model.modules():
+        problem = _problem(module)
+        if problem:
+            name = next(name for name, other in model.named_modules() if other is module)
+            raise InputError(f"layer {name}", *problem)
+
+
+def _problem(module: nn.Module) -> tuple[str, str] | None:
+    """What is wrong with a layer, and the remedy. Guarantee: looks at its options only."""
+    if isinstance(module, _BatchNorm):
+        return f"{type(module).__name__} mixes rows", _ROW_BY_ROW
+    if isinstance(module, nn.Embedding) and (module.max_norm or module.scale_grad_by_freq):
+        return "max_norm and scale_grad_by_freq mix rows", "leave them unset"
+    if any(p is not None and not p.requires_grad for p in module._parameters.values()):
+        return "a parameter is frozen", "register it as a buffer, or let it train"
+    return None
 
 
 def _buffers(model: nn.Module) -> list[tuple[int, int]]:
     """What changes when a buffer is written or replaced. Guarantee: sees writes in place too."""
-    return [(id(buffer), buffer._version) for buffer in model.buffers()]
+    return [
+        (id(buffer), buffer._version)
+        for module in model.modules()
+        for buffer in module._buffers.values()
+        if buffer is not None
+    ]

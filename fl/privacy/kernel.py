@@ -20,18 +20,23 @@ from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, Signals
 Losses = Callable[[nn.Module, Examples], Tensor]
 
 
-def is_analytic(model: nn.Module) -> bool:
-    """Whether every parameter belongs to one ``nn.Linear`` or ``nn.Embedding``, and to no second.
+def trained_layers(model: nn.Module) -> list[nn.Module]:
+    """The modules that own parameters, in the order of ``model.parameters()``.
+
+    Guarantee: every parameter of the model belongs to one of them.
+    """
+    return [m for m in model.modules() if any(p is not None for p in m._parameters.values())]
+
+
+def is_analytic(layers: Sequence[nn.Module]) -> bool:
+    """Whether all are exactly ``nn.Linear`` or ``nn.Embedding``, and no two share a parameter.
 
     Guarantee: decided by exact types, so a subclass with another forward is never mistaken.
     """
-    seen: set[int] = set()
-    for module in model.modules():
-        own = {id(p) for p in module.parameters(recurse=False)}
-        if own and (type(module) not in (nn.Linear, nn.Embedding) or own & seen):
-            return False
-        seen |= own
-    return True
+    if any(type(layer) not in (nn.Linear, nn.Embedding) for layer in layers):
+        return False
+    own = [id(p) for layer in layers for p in layer._parameters.values() if p is not None]
+    return len(own) == len(set(own))
 
 
 def analytic_sum(
@@ -44,20 +49,21 @@ def analytic_sum(
     Raises:
         InputError: a layer mixes the rows of a batch, or a parameter is used outside its layer.
     """
-    signals = _signals(losses, model, batch)
-    squares = [of_layer.squares(groups) for of_layer in signals.values()]
-    norm_k = torch.sqrt(torch.stack(squares).sum(0)) if squares else torch.zeros(len(groups.rows_k))
-    norm_k = norm_k / groups.rows_k  # the mean over a customer's rows
+    layers = trained_layers(model)
+    signals = _signals(losses, model, batch, layers)
+    squares = [s.squares(groups) for s in signals if s is not None]
+    norm_k = torch.stack(squares).sum(0).sqrt_() if squares else torch.zeros(len(groups.rows_k))
+    norm_k /= groups.rows_k  # the mean over a customer's rows
     finite_k = torch.isfinite(norm_k)
-    scale_b = (clip_factor(norm_k, clip_norm) / groups.rows_k)[groups.index_b]
+    scale_b = clip_factor(norm_k, clip_norm).div_(groups.rows_k)[groups.index_b]
     keep_b = None if bool(finite_k.all()) else finite_k[groups.index_b].nonzero()[:, 0]
-    gradients: dict[int, Tensor] = {}
-    for layer, of_layer in signals.items():
-        for parameter, gradient in zip(
-            layer.parameters(), of_layer.sums(scale_b, keep_b), strict=True
-        ):
-            gradients[id(parameter)] = gradient
-    return [gradients.get(id(p), torch.zeros_like(p)) for p in model.parameters()], norm_k
+    gradients: list[Tensor] = []
+    for layer, of_layer in zip(layers, signals, strict=True):
+        if of_layer is None:
+            gradients += [torch.zeros_like(p.detach()) for p in layer.parameters()]
+        else:
+            gradients += of_layer.sums(scale_b, keep_b)
+    return gradients, norm_k
 
 
 def clip_factor(norm_k: Tensor, clip_norm: float) -> Tensor:
@@ -71,90 +77,86 @@ def clip_factor(norm_k: Tensor, clip_norm: float) -> Tensor:
 
 @dataclass(slots=True)
 class _Calls:
-    """What one layer saw in one forward pass; one entry per call."""
+    """What one layer saw in one forward pass: input, its version, place of the output in the graph.
 
-    name: str
-    layer: nn.Linear | nn.Embedding
+    ``inputs``, ``versions`` and ``edges`` have one entry for each call.
+    """
+
+    layer: nn.Module
     inputs: list[Tensor] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
-    outputs: list[GradientEdge] = field(default_factory=list)
+    edges: list[GradientEdge] = field(default_factory=list)
 
     def record(self, _: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         """The forward hook. Guarantee: the edge is the layer's own output, even where an operation
         in place follows."""
         if len(given) != 1:
-            raise InputError(
-                f"layer {self.name}", "called by keyword", "pass its input by position"
-            )
+            raise InputError("model", "calls a layer by keyword", "pass its input by position")
         self.inputs.append(given[0].detach())
         self.versions.append(given[0]._version)
-        self.outputs.append(get_gradient_edge(output))
+        self.edges.append(get_gradient_edge(output))
 
-    def signals(self, backs: Sequence[Tensor | None], rows: int) -> Signals | None:
-        """All calls side by side; None if the losses do not depend on the layer.
-
-        Guarantee: refuses a layer whose input does not have the batch's rows first, or was
-        overwritten since.
-        """
-        linear = isinstance(self.layer, nn.Linear)
-        inputs, backs_d = [], []
-        for a, version, d in zip(self.inputs, self.versions, backs, strict=True):
-            if d is None:
-                continue
-            if a._version != version or a.ndim < 1 + linear or len(a) != rows:
-                raise InputError(
-                    f"layer {self.name}",
-                    f"does not see the batch row by row (input {list(a.shape)}, {rows} rows)",
-                    "keep the batch in the first dimension and change no layer's input in place",
-                )
-            inputs.append(a.reshape(rows, -1, a.shape[-1]) if linear else a.reshape(rows, -1))
-            backs_d.append(d.reshape(rows, -1, d.shape[-1]))
-        if not inputs:
-            return None
-        a, d = (
-            (inputs[0], backs_d[0])
-            if len(inputs) == 1
-            else (torch.cat(inputs, 1), torch.cat(backs_d, 1))
+    def row_by_row(self, rows: int) -> bool:
+        """Guarantee: only if every input has the batch's rows first and was not overwritten."""
+        least = 2 if type(self.layer) is nn.Linear else 1
+        return all(
+            a._version == version and a.ndim >= least and len(a) == rows
+            for a, version in zip(self.inputs, self.versions, strict=True)
         )
+
+    def signals(self, backs: Sequence[Tensor | None]) -> Signals | None:
+        """All calls side by side, ``[b, t, ...]``; None if the losses do not depend on the layer.
+
+        Guarantee: every call that the losses depend on is in it.
+        """
+        pairs = [(a, d) for a, d in zip(self.inputs, backs, strict=True) if d is not None]
+        if not pairs:
+            return None
+        d = _side_by_side([d.unsqueeze(1) if d.ndim == 2 else d.flatten(1, -2) for _, d in pairs])
         if isinstance(self.layer, nn.Linear):
-            return LinearSignals(self.layer, a, d)
-        if self.layer.padding_idx is not None:
-            d = d.masked_fill((a == self.layer.padding_idx)[..., None], 0)
-        return EmbeddingSignals(self.layer, a, d)
+            inputs = [a.unsqueeze(1) if a.ndim == 2 else a.flatten(1, -2) for a, _ in pairs]
+            return LinearSignals(self.layer, _side_by_side(inputs), d)
+        if isinstance(self.layer, nn.Embedding):
+            codes = _side_by_side(
+                [a.unsqueeze(1) if a.ndim == 1 else a.flatten(1) for a, _ in pairs]
+            )
+            if self.layer.padding_idx is not None:
+                d = d.masked_fill((codes == self.layer.padding_idx)[..., None], 0)
+            return EmbeddingSignals(self.layer, codes, d)
+        raise TypeError(f"Expected a linear layer or an embedding, got {type(self.layer)}.")
 
 
-def _signals(losses: Losses, model: nn.Module, batch: Examples) -> dict[nn.Module, Signals]:
-    """Both factors of every layer the losses depend on. Guarantee: no hook stays behind."""
-    calls = [
-        _Calls(name, m)
-        for name, m in model.named_modules()
-        if isinstance(m, nn.Linear | nn.Embedding)
-    ]
+def _side_by_side(calls: list[Tensor]) -> Tensor:
+    """``[b, t, ...]`` of every call as one. Guarantee: no call is left out."""
+    return calls[0] if len(calls) == 1 else torch.cat(calls, 1)
+
+
+def _signals(
+    losses: Losses, model: nn.Module, batch: Examples, layers: Sequence[nn.Module]
+) -> list[Signals | None]:
+    """Both factors of every layer. Guarantee: no hook stays behind; a layer that does not see the
+    batch row by row, or whose parameters are read by anything else, is refused."""
+    calls = [_Calls(layer) for layer in layers]
     handles = [of_layer.layer.register_forward_hook(of_layer.record) for of_layer in calls]
     try:
         loss_b = losses(model, batch)
     finally:
         for handle in handles:
             handle.remove()
-    edges = [edge for of_layer in calls for edge in of_layer.outputs]
+    edges = [edge for of_layer in calls for edge in of_layer.edges]
+    one_b = torch.ones_like(loss_b)
+    backs = iter(torch.autograd.grad([loss_b], edges, [one_b], allow_unused=True) if edges else ())
     uses = _uses_of_parameters(loss_b)
-    if not edges or loss_b.grad_fn is None:
-        return {}
-    backs = iter(torch.autograd.grad([loss_b], edges, [torch.ones_like(loss_b)], allow_unused=True))
-    found: dict[nn.Module, Signals] = {}
+    found: list[Signals | None] = []
     for of_layer in calls:
-        mine = [next(backs) for _ in of_layer.outputs]
+        mine = [next(backs) for _ in of_layer.edges]
         reached = sum(d is not None for d in mine)
-        for parameter in of_layer.layer.parameters():
-            if uses.get(id(parameter), 0) != reached:
-                raise InputError(
-                    f"layer {of_layer.name}",
-                    "its parameters are used outside its forward",
-                    "call the layer",
-                )
-        of_layer_signals = of_layer.signals(mine, len(batch))
-        if of_layer_signals is not None:
-            found[of_layer.layer] = of_layer_signals
+        own = [p for p in of_layer.layer._parameters.values() if p is not None]
+        if any(uses.get(id(p), 0) != reached for p in own):
+            raise _refused(model, of_layer.layer, "its parameters are read outside its forward")
+        if not of_layer.row_by_row(len(batch)):
+            raise _refused(model, of_layer.layer, "it does not see the batch row by row")
+        found.append(of_layer.signals(mine))
     return found
 
 
@@ -174,3 +176,14 @@ def _uses_of_parameters(loss_b: Tensor) -> dict[int, int]:
             else:
                 waiting.append(following)
     return uses
+
+
+def _refused(model: nn.Module, layer: nn.Module, problem: str) -> InputError:
+    """Guarantee: names the layer, never data."""
+    name = next(name for name, module in model.named_modules() if module is layer)
+    return InputError(
+        f"layer {name}",
+        problem,
+        "call every layer on a tensor whose first dimension is the batch, and change no layer's "
+        "input in place",
+    )
