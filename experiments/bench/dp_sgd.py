@@ -27,7 +27,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.contracts import Examples
-from fl.privacy.gradients import clipped_sum
+from fl.privacy.gradients import CustomerGradients
 from fl.privacy.noise import SecureRandom, noised
 from fl.report.files import atomic_write
 from fl.seeds import torch_generator
@@ -91,10 +91,11 @@ def ours(rows_each: int = 1) -> Step:
     """Our clipped sum and our secure noise."""
     model, batch, rng = Tables(), rows(rows_each), SecureRandom()
     values = [w.detach() for w in model.parameters()]
+    per_customer = CustomerGradients(losses, model)
     rate = -LEARNING_RATE * rows_each / BATCH
 
     def step() -> None:
-        total = clipped_sum(losses, model, batch, CLIP_NORM)
+        total = per_customer.clipped_sum(batch, CLIP_NORM)
         gradients = noised(total.gradients, CLIP_NORM, NOISE_MULTIPLIER, rng)
         torch._foreach_add_(values, gradients, alpha=rate)
 

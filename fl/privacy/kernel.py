@@ -9,11 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from fl.contracts import Examples
+from fl.contracts import Examples, Floats
 from fl.errors import InputError
 from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, Signals
 
@@ -25,7 +26,7 @@ def trained_layers(model: nn.Module) -> list[nn.Module]:
 
     Guarantee: every parameter of the model belongs to one of them.
     """
-    return [m for m in model.modules() if any(p is not None for p in m._parameters.values())]
+    return [m for m in model.modules() if list(m.parameters(recurse=False))]
 
 
 def is_analytic(layers: Sequence[nn.Module]) -> bool:
@@ -35,44 +36,112 @@ def is_analytic(layers: Sequence[nn.Module]) -> bool:
     """
     if any(type(layer) not in (nn.Linear, nn.Embedding) for layer in layers):
         return False
-    own = [id(p) for layer in layers for p in layer._parameters.values() if p is not None]
+    own = [id(p) for layer in layers for p in layer.parameters(recurse=False)]
     return len(own) == len(set(own))
 
 
-def analytic_sum(
-    losses: Losses, model: nn.Module, batch: Examples, groups: Groups, clip_norm: float
-) -> tuple[list[Tensor], Tensor]:
-    """Clipped sum, in the order of ``model.parameters()``, and norms before clipping ``[k]``.
-
-    Guarantee: as :func:`fl.privacy.gradients.clipped_sum`, for a model that is analytic.
-
-    Raises:
-        InputError: a layer mixes the rows of a batch, or a parameter is used outside its layer.
-    """
-    layers = trained_layers(model)
-    signals = _signals(losses, model, batch, layers)
-    squares = [s.squares(groups) for s in signals if s is not None]
-    norm_k = torch.stack(squares).sum(0).sqrt_() if squares else torch.zeros(len(groups.rows_k))
-    norm_k /= groups.rows_k  # the mean over a customer's rows
-    finite_k = torch.isfinite(norm_k)
-    scale_b = clip_factor(norm_k, clip_norm).div_(groups.rows_k)[groups.index_b]
-    keep_b = None if bool(finite_k.all()) else finite_k[groups.index_b].nonzero()[:, 0]
-    gradients: list[Tensor] = []
-    for layer, of_layer in zip(layers, signals, strict=True):
-        if of_layer is None:
-            gradients += [torch.zeros_like(p.detach()) for p in layer.parameters()]
-        else:
-            gradients += of_layer.sums(scale_b, keep_b)
-    return gradients, norm_k
-
-
-def clip_factor(norm_k: Tensor, clip_norm: float) -> Tensor:
+def clip_factor(norm_k: Floats, clip_norm: float) -> Floats:
     """``min(1, clip_norm / norm)``, 0 where the norm is not finite.
 
     Guarantee: factor times norm is at most ``clip_norm`` up to rounding; 1 for the norm 0.
+
+    >>> clip_factor(np.array([0.0, 1.0, 4.0, np.inf, np.nan]), 2.0).tolist()
+    [1.0, 1.0, 0.5, 0.0, 0.0]
     """
-    factor = torch.clamp(clip_norm / norm_k, max=1)
-    return torch.where(torch.isfinite(norm_k), factor, 0)
+    return np.where(np.isfinite(norm_k), clip_norm / np.maximum(norm_k, clip_norm), 0.0)
+
+
+class AnalyticKernel:
+    """The kernel of one model. What a model's structure decides is looked up once."""
+
+    def __init__(self, losses: Losses, model: nn.Module) -> None:
+        self._losses, self._model, self._layers = losses, model, trained_layers(model)
+        self._parameters = [list(layer.parameters(recurse=False)) for layer in self._layers]
+        self._walked = False  # whether the graph of a batch was compared with the recorded calls
+
+    def clipped_sum(self, batch: Examples, clip_norm: float) -> tuple[list[Tensor], Floats]:
+        """Clipped sum, in the order of ``model.parameters()``, and norms before clipping ``[k]``.
+
+        Guarantee: as :func:`fl.privacy.gradients.clipped_sum`, for an analytic model and a batch
+        that is not empty.
+
+        Raises:
+            InputError: a layer mixes the rows of a batch, or a parameter is used outside its layer.
+        """
+        groups = Groups.of(batch.customer_b)
+        signals = self._signals(batch)
+        square_k = np.zeros(len(groups.rows_k))
+        for s in signals:
+            if s is not None:
+                square_k += s.squares(groups).numpy()
+        rows_k = groups.rows_k.numpy()
+        norm_k = np.sqrt(square_k) / rows_k  # of the mean over a customer's rows
+        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k)
+        scale_b = scale_k if groups.one_each else scale_k[groups.index_b]
+        keep_b = None
+        if not np.isfinite(norm_k).all():
+            keep_b = torch.from_numpy(np.isfinite(norm_k))[groups.index_b].nonzero()[:, 0]
+        return self._sums(signals, scale_b, keep_b), norm_k
+
+    def _sums(
+        self, signals: Sequence[Signals | None], scale_b: Tensor, keep_b: Tensor | None
+    ) -> list[Tensor]:
+        """One gradient for each parameter. Guarantee: rows outside ``keep_b`` are not read, so a
+        NaN among them reaches nothing."""
+        gradients: list[Tensor] = []
+        for own, s in zip(self._parameters, signals, strict=True):
+            if s is None:
+                gradients += [torch.zeros_like(p.detach()) for p in own]
+            elif keep_b is None:
+                gradients += s.sums(scale_b)
+            else:
+                gradients += s.only(keep_b).sums(scale_b[keep_b])
+        return gradients
+
+    def _signals(self, batch: Examples) -> list[Signals | None]:
+        """Both factors of every layer. Guarantee: no hook stays behind; a layer that does not see
+        the batch row by row, or whose parameters are read by anything else, is refused."""
+        calls = [_Calls(layer) for layer in self._layers]
+        handles = [of_layer.layer.register_forward_hook(of_layer.record) for of_layer in calls]
+        try:
+            loss_b = self._losses(self._model, batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+        edges = [edge for of_layer in calls for edge in of_layer.edges]
+        one_b = torch.ones_like(loss_b)
+        backs = iter(
+            torch.autograd.grad([loss_b], edges, [one_b], allow_unused=True) if edges else ()
+        )
+        signals = []
+        for of_layer in calls:
+            if not of_layer.row_by_row(len(batch)):
+                raise self._refused(of_layer, "it does not see the batch row by row")
+            signals.append(of_layer.signals([next(backs) for _ in of_layer.edges]))
+        if not self._walked:
+            self._walk(loss_b, calls, signals)
+        return signals
+
+    def _walk(
+        self, loss_b: Tensor, calls: Sequence[_Calls], signals: Sequence[Signals | None]
+    ) -> None:
+        """Guarantee: refuses a parameter that the losses read other than by calling its layer."""
+        uses = _uses_of_parameters(loss_b)
+        for of_layer, own, s in zip(calls, self._parameters, signals, strict=True):
+            expected = 0 if s is None else of_layer.reached
+            if any(uses.get(id(p), 0) != expected for p in own):
+                raise self._refused(of_layer, "its parameters are read outside its forward")
+        self._walked = True
+
+    def _refused(self, of_layer: _Calls, problem: str) -> InputError:
+        """Guarantee: names the layer, never data."""
+        named = self._model.named_modules()
+        return InputError(
+            f"layer {next(name for name, module in named if module is of_layer.layer)}",
+            problem,
+            "call every layer on a tensor whose first dimension is the batch, and change no "
+            "layer's input in place",
+        )
 
 
 @dataclass(slots=True)
@@ -86,6 +155,7 @@ class _Calls:
     inputs: list[Tensor] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
     edges: list[GradientEdge] = field(default_factory=list)
+    reached: int = 0  # calls that the losses depend on
 
     def record(self, _: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         """The forward hook. Guarantee: the edge is the layer's own output, even where an operation
@@ -110,6 +180,7 @@ class _Calls:
         Guarantee: every call that the losses depend on is in it.
         """
         pairs = [(a, d) for a, d in zip(self.inputs, backs, strict=True) if d is not None]
+        self.reached = len(pairs)
         if not pairs:
             return None
         d = _side_by_side([d.unsqueeze(1) if d.ndim == 2 else d.flatten(1, -2) for _, d in pairs])
@@ -131,35 +202,6 @@ def _side_by_side(calls: list[Tensor]) -> Tensor:
     return calls[0] if len(calls) == 1 else torch.cat(calls, 1)
 
 
-def _signals(
-    losses: Losses, model: nn.Module, batch: Examples, layers: Sequence[nn.Module]
-) -> list[Signals | None]:
-    """Both factors of every layer. Guarantee: no hook stays behind; a layer that does not see the
-    batch row by row, or whose parameters are read by anything else, is refused."""
-    calls = [_Calls(layer) for layer in layers]
-    handles = [of_layer.layer.register_forward_hook(of_layer.record) for of_layer in calls]
-    try:
-        loss_b = losses(model, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    edges = [edge for of_layer in calls for edge in of_layer.edges]
-    one_b = torch.ones_like(loss_b)
-    backs = iter(torch.autograd.grad([loss_b], edges, [one_b], allow_unused=True) if edges else ())
-    uses = _uses_of_parameters(loss_b)
-    found: list[Signals | None] = []
-    for of_layer in calls:
-        mine = [next(backs) for _ in of_layer.edges]
-        reached = sum(d is not None for d in mine)
-        own = [p for p in of_layer.layer._parameters.values() if p is not None]
-        if any(uses.get(id(p), 0) != reached for p in own):
-            raise _refused(model, of_layer.layer, "its parameters are read outside its forward")
-        if not of_layer.row_by_row(len(batch)):
-            raise _refused(model, of_layer.layer, "it does not see the batch row by row")
-        found.append(of_layer.signals(mine))
-    return found
-
-
 def _uses_of_parameters(loss_b: Tensor) -> dict[int, int]:
     """How often the graph reads each leaf. Guarantee: every path from the losses is walked."""
     uses: dict[int, int] = {}
@@ -176,14 +218,3 @@ def _uses_of_parameters(loss_b: Tensor) -> dict[int, int]:
             else:
                 waiting.append(following)
     return uses
-
-
-def _refused(model: nn.Module, layer: nn.Module, problem: str) -> InputError:
-    """Guarantee: names the layer, never data."""
-    name = next(name for name, module in model.named_modules() if module is layer)
-    return InputError(
-        f"layer {name}",
-        problem,
-        "call every layer on a tensor whose first dimension is the batch, and change no layer's "
-        "input in place",
-    )
