@@ -9,153 +9,197 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge, get_gradient_edge
 
-from fl.contracts import Examples
+from fl.contracts import Examples, Floats
 from fl.errors import InputError
 from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, Signals
 
 Losses = Callable[[nn.Module, Examples], Tensor]
 
 
-def is_analytic(model: nn.Module) -> bool:
-    """Whether every parameter belongs to one ``nn.Linear`` or ``nn.Embedding``, and to no second.
+def trained_layers(model: nn.Module) -> list[nn.Module]:
+    """The modules that own parameters, in the order of ``model.parameters()``.
+
+    Guarantee: every parameter of the model belongs to one of them.
+    """
+    return [m for m in model.modules() if list(m.parameters(recurse=False))]
+
+
+def is_analytic(layers: Sequence[nn.Module]) -> bool:
+    """Whether all are exactly ``nn.Linear`` or ``nn.Embedding``, and no two share a parameter.
 
     Guarantee: decided by exact types, so a subclass with another forward is never mistaken.
     """
-    seen: set[int] = set()
-    for module in model.modules():
-        own = {id(p) for p in module.parameters(recurse=False)}
-        if own and (type(module) not in (nn.Linear, nn.Embedding) or own & seen):
-            return False
-        seen |= own
-    return True
+    if any(type(layer) not in (nn.Linear, nn.Embedding) for layer in layers):
+        return False
+    own = [id(p) for layer in layers for p in layer.parameters(recurse=False)]
+    return len(own) == len(set(own))
 
 
-def analytic_sum(
-    losses: Losses, model: nn.Module, batch: Examples, groups: Groups, clip_norm: float
-) -> tuple[list[Tensor], Tensor]:
-    """Clipped sum, in the order of ``model.parameters()``, and norms before clipping ``[k]``.
-
-    Guarantee: as :func:`fl.privacy.gradients.clipped_sum`, for a model that is analytic.
-
-    Raises:
-        InputError: a layer mixes the rows of a batch, or a parameter is used outside its layer.
-    """
-    signals = _signals(losses, model, batch)
-    squares = [of_layer.squares(groups) for of_layer in signals.values()]
-    norm_k = torch.sqrt(torch.stack(squares).sum(0)) if squares else torch.zeros(len(groups.rows_k))
-    norm_k = norm_k / groups.rows_k  # the mean over a customer's rows
-    finite_k = torch.isfinite(norm_k)
-    scale_b = (clip_factor(norm_k, clip_norm) / groups.rows_k)[groups.index_b]
-    keep_b = None if bool(finite_k.all()) else finite_k[groups.index_b].nonzero()[:, 0]
-    gradients: dict[int, Tensor] = {}
-    for layer, of_layer in signals.items():
-        for parameter, gradient in zip(
-            layer.parameters(), of_layer.sums(scale_b, keep_b), strict=True
-        ):
-            gradients[id(parameter)] = gradient
-    return [gradients.get(id(p), torch.zeros_like(p)) for p in model.parameters()], norm_k
-
-
-def clip_factor(norm_k: Tensor, clip_norm: float) -> Tensor:
+def clip_factor(norm_k: Floats, clip_norm: float) -> Floats:
     """``min(1, clip_norm / norm)``, 0 where the norm is not finite.
 
     Guarantee: factor times norm is at most ``clip_norm`` up to rounding; 1 for the norm 0.
+
+    >>> clip_factor(np.array([0.0, 1.0, 4.0, np.inf, np.nan]), 2.0).tolist()
+    [1.0, 1.0, 0.5, 0.0, 0.0]
     """
-    factor = torch.clamp(clip_norm / norm_k, max=1)
-    return torch.where(torch.isfinite(norm_k), factor, 0)
+    return np.where(np.isfinite(norm_k), clip_norm / np.maximum(norm_k, clip_norm), 0.0)
+
+
+class AnalyticKernel:
+    """The kernel of one model. What a model's structure decides is looked up once."""
+
+    def __init__(self, losses: Losses, model: nn.Module) -> None:
+        self._losses, self._model, self._layers = losses, model, trained_layers(model)
+        self._parameters = [list(layer.parameters(recurse=False)) for layer in self._layers]
+        self._walked = False  # whether the graph of a batch was compared with the recorded calls
+
+    def clipped_sum(self, batch: Examples, clip_norm: float) -> tuple[list[Tensor], Floats]:
+        """Clipped sum, in the order of ``model.parameters()``, and norms before clipping ``[k]``.
+
+        Guarantee: as :func:`fl.privacy.gradients.clipped_sum`, for an analytic model and a batch
+        that is not empty.
+
+        Raises:
+            InputError: a layer mixes the rows of a batch, or a parameter is used outside its layer.
+        """
+        groups = Groups.of(batch.customer_b)
+        signals = self._signals(batch)
+        square_k = np.zeros(len(groups.rows_k))
+        for s in signals:
+            if s is not None:
+                square_k += s.squares(groups).numpy()
+        rows_k = groups.rows_k.numpy()
+        norm_k = np.sqrt(square_k) / rows_k  # of the mean over a customer's rows
+        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k)
+        scale_b = scale_k if groups.one_each else scale_k[groups.index_b]
+        keep_b = None
+        if not np.isfinite(norm_k).all():
+            keep_b = torch.from_numpy(np.isfinite(norm_k))[groups.index_b].nonzero()[:, 0]
+        return self._sums(signals, scale_b, keep_b), norm_k
+
+    def _sums(
+        self, signals: Sequence[Signals | None], scale_b: Tensor, keep_b: Tensor | None
+    ) -> list[Tensor]:
+        """One gradient for each parameter. Guarantee: rows outside ``keep_b`` are not read, so a
+        NaN among them reaches nothing."""
+        gradients: list[Tensor] = []
+        for own, s in zip(self._parameters, signals, strict=True):
+            if s is None:
+                gradients += [torch.zeros_like(p.detach()) for p in own]
+            elif keep_b is None:
+                gradients += s.sums(scale_b)
+            else:
+                gradients += s.only(keep_b).sums(scale_b[keep_b])
+        return gradients
+
+    def _signals(self, batch: Examples) -> list[Signals | None]:
+        """Both factors of every layer. Guarantee: no hook stays behind; a layer that does not see
+        the batch row by row, or whose parameters are read by anything else, is refused."""
+        calls = [_Calls(layer) for layer in self._layers]
+        handles = [of_layer.layer.register_forward_hook(of_layer.record) for of_layer in calls]
+        try:
+            loss_b = self._losses(self._model, batch)
+        finally:
+            for handle in handles:
+                handle.remove()
+        edges = [edge for of_layer in calls for edge in of_layer.edges]
+        one_b = torch.ones_like(loss_b)
+        backs = iter(
+            torch.autograd.grad([loss_b], edges, [one_b], allow_unused=True) if edges else ()
+        )
+        signals = []
+        for of_layer in calls:
+            if not of_layer.row_by_row(len(batch)):
+                raise self._refused(of_layer, "it does not see the batch row by row")
+            signals.append(of_layer.signals([next(backs) for _ in of_layer.edges]))
+        if not self._walked:
+            self._walk(loss_b, calls, signals)
+        return signals
+
+    def _walk(
+        self, loss_b: Tensor, calls: Sequence[_Calls], signals: Sequence[Signals | None]
+    ) -> None:
+        """Guarantee: refuses a parameter that the losses read other than by calling its layer."""
+        uses = _uses_of_parameters(loss_b)
+        for of_layer, own, s in zip(calls, self._parameters, signals, strict=True):
+            expected = 0 if s is None else of_layer.reached
+            if any(uses.get(id(p), 0) != expected for p in own):
+                raise self._refused(of_layer, "its parameters are read outside its forward")
+        self._walked = True
+
+    def _refused(self, of_layer: _Calls, problem: str) -> InputError:
+        """Guarantee: names the layer, never data."""
+        named = self._model.named_modules()
+        return InputError(
+            f"layer {next(name for name, module in named if module is of_layer.layer)}",
+            problem,
+            "call every layer on a tensor whose first dimension is the batch, and change no "
+            "layer's input in place",
+        )
 
 
 @dataclass(slots=True)
 class _Calls:
-    """What one layer saw in one forward pass; one entry per call."""
+    """What one layer saw in one forward pass: input, its version, place of the output in the graph.
 
-    name: str
-    layer: nn.Linear | nn.Embedding
+    ``inputs``, ``versions`` and ``edges`` have one entry for each call.
+    """
+
+    layer: nn.Module
     inputs: list[Tensor] = field(default_factory=list)
     versions: list[int] = field(default_factory=list)
-    outputs: list[GradientEdge] = field(default_factory=list)
+    edges: list[GradientEdge] = field(default_factory=list)
+    reached: int = 0  # calls that the losses depend on
 
     def record(self, _: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         """The forward hook. Guarantee: the edge is the layer's own output, even where an operation
         in place follows."""
         if len(given) != 1:
-            raise InputError(
-                f"layer {self.name}", "called by keyword", "pass its input by position"
-            )
+            raise InputError("model", "calls a layer by keyword", "pass its input by position")
         self.inputs.append(given[0].detach())
         self.versions.append(given[0]._version)
-        self.outputs.append(get_gradient_edge(output))
+        self.edges.append(get_gradient_edge(output))
 
-    def signals(self, backs: Sequence[Tensor | None], rows: int) -> Signals | None:
-        """All calls side by side; None if the losses do not depend on the layer.
-
-        Guarantee: refuses a layer whose input does not have the batch's rows first, or was
-        overwritten since.
-        """
-        linear = isinstance(self.layer, nn.Linear)
-        inputs, backs_d = [], []
-        for a, version, d in zip(self.inputs, self.versions, backs, strict=True):
-            if d is None:
-                continue
-            if a._version != version or a.ndim < 1 + linear or len(a) != rows:
-                raise InputError(
-                    f"layer {self.name}",
-                    f"does not see the batch row by row (input {list(a.shape)}, {rows} rows)",
-                    "keep the batch in the first dimension and change no layer's input in place",
-                )
-            inputs.append(a.reshape(rows, -1, a.shape[-1]) if linear else a.reshape(rows, -1))
-            backs_d.append(d.reshape(rows, -1, d.shape[-1]))
-        if not inputs:
-            return None
-        a, d = (
-            (inputs[0], backs_d[0])
-            if len(inputs) == 1
-            else (torch.cat(inputs, 1), torch.cat(backs_d, 1))
+    def row_by_row(self, rows: int) -> bool:
+        """Guarantee: only if every input has the batch's rows first and was not overwritten."""
+        least = 2 if type(self.layer) is nn.Linear else 1
+        return all(
+            a._version == version and a.ndim >= least and len(a) == rows
+            for a, version in zip(self.inputs, self.versions, strict=True)
         )
+
+    def signals(self, backs: Sequence[Tensor | None]) -> Signals | None:
+        """All calls side by side, ``[b, t, ...]``; None if the losses do not depend on the layer.
+
+        Guarantee: every call that the losses depend on is in it.
+        """
+        pairs = [(a, d) for a, d in zip(self.inputs, backs, strict=True) if d is not None]
+        self.reached = len(pairs)
+        if not pairs:
+            return None
+        d = _side_by_side([d.unsqueeze(1) if d.ndim == 2 else d.flatten(1, -2) for _, d in pairs])
         if isinstance(self.layer, nn.Linear):
-            return LinearSignals(self.layer, a, d)
-        if self.layer.padding_idx is not None:
-            d = d.masked_fill((a == self.layer.padding_idx)[..., None], 0)
-        return EmbeddingSignals(self.layer, a, d)
+            inputs = [a.unsqueeze(1) if a.ndim == 2 else a.flatten(1, -2) for a, _ in pairs]
+            return LinearSignals(self.layer, _side_by_side(inputs), d)
+        if isinstance(self.layer, nn.Embedding):
+            codes = _side_by_side(
+                [a.unsqueeze(1) if a.ndim == 1 else a.flatten(1) for a, _ in pairs]
+            )
+            if self.layer.padding_idx is not None:
+                d = d.masked_fill((codes == self.layer.padding_idx)[..., None], 0)
+            return EmbeddingSignals(self.layer, codes, d)
+        raise TypeError(f"Expected a linear layer or an embedding, got {type(self.layer)}.")
 
 
-def _signals(losses: Losses, model: nn.Module, batch: Examples) -> dict[nn.Module, Signals]:
-    """Both factors of every layer the losses depend on. Guarantee: no hook stays behind."""
-    calls = [
-        _Calls(name, m)
-        for name, m in model.named_modules()
-        if isinstance(m, nn.Linear | nn.Embedding)
-    ]
-    handles = [of_layer.layer.register_forward_hook(of_layer.record) for of_layer in calls]
-    try:
-        loss_b = losses(model, batch)
-    finally:
-        for handle in handles:
-            handle.remove()
-    edges = [edge for of_layer in calls for edge in of_layer.outputs]
-    uses = _uses_of_parameters(loss_b)
-    if not edges or loss_b.grad_fn is None:
-        return {}
-    backs = iter(torch.autograd.grad([loss_b], edges, [torch.ones_like(loss_b)], allow_unused=True))
-    found: dict[nn.Module, Signals] = {}
-    for of_layer in calls:
-        mine = [next(backs) for _ in of_layer.outputs]
-        reached = sum(d is not None for d in mine)
-        for parameter in of_layer.layer.parameters():
-            if uses.get(id(parameter), 0) != reached:
-                raise InputError(
-                    f"layer {of_layer.name}",
-                    "its parameters are used outside its forward",
-                    "call the layer",
-                )
-        of_layer_signals = of_layer.signals(mine, len(batch))
-        if of_layer_signals is not None:
-            found[of_layer.layer] = of_layer_signals
-    return found
+def _side_by_side(calls: list[Tensor]) -> Tensor:
+    """``[b, t, ...]`` of every call as one. Guarantee: no call is left out."""
+    return calls[0] if len(calls) == 1 else torch.cat(calls, 1)
 
 
 def _uses_of_parameters(loss_b: Tensor) -> dict[int, int]:

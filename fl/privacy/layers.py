@@ -14,7 +14,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -68,19 +67,6 @@ class Groups:
             yield customer_s, rows.where(real, -1)
 
 
-class Signals(Protocol):
-    """One layer's two factors for one batch."""
-
-    def squares(self, groups: Groups) -> Tensor:
-        """Squared L2 norm of each customer's summed gradient of this layer, ``[k]``."""
-
-    def sums(self, scale_b: Tensor, keep_b: Tensor | None) -> list[Tensor]:
-        """Gradients of the layer's parameters, each row times its scale, summed over rows.
-
-        ``keep_b`` are the rows to use (int64), None for all; the others may hold NaN.
-        """
-
-
 @dataclass(frozen=True, slots=True)
 class LinearSignals:
     """``a_bti`` inputs, ``d_bto`` back-signals of an ``nn.Linear``."""
@@ -109,14 +95,18 @@ class LinearSignals:
                 square_k[customer_s[s : s + step]] = _joint(a, d, one)
         return square_k
 
-    def sums(self, scale_b: Tensor, keep_b: Tensor | None) -> list[Tensor]:
-        """Weight and bias. Guarantee: rows outside ``keep_b`` have no influence, NaN or not."""
-        a, d = self.a_bti, self.d_bto
-        if keep_b is not None:
-            a, d, scale_b = a[keep_b], d[keep_b], scale_b[keep_b]
-        d = (d * scale_b[:, None, None]).flatten(0, 1)
-        weight = d.t() @ a.flatten(0, 1)
+    def sums(self, scale_b: Tensor) -> list[Tensor]:
+        """Gradients of weight and bias, each row times its scale, summed over rows.
+
+        Guarantee: every use of the layer by a row has that row's scale.
+        """
+        d = (self.d_bto * scale_b.to(self.d_bto.dtype)[:, None, None]).flatten(0, 1)
+        weight = d.t() @ self.a_bti.flatten(0, 1)
         return [weight] if self.layer.bias is None else [weight, d.sum(0)]
+
+    def only(self, keep_b: Tensor) -> LinearSignals:
+        """Of some rows. Guarantee: nothing of the others is left, NaN or not."""
+        return LinearSignals(self.layer, self.a_bti[keep_b], self.d_bto[keep_b])
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,13 +135,21 @@ class EmbeddingSignals:
         square = torch.linalg.vector_norm(touched, dim=1).square_()
         return square_k.index_add_(0, key // max(1, self.layer.num_embeddings), square)
 
-    def sums(self, scale_b: Tensor, keep_b: Tensor | None) -> list[Tensor]:
-        """The table. Guarantee: rows outside ``keep_b`` have no influence, NaN or not."""
-        code, d = self.code_bt, self.d_btd
-        if keep_b is not None:
-            code, d, scale_b = code[keep_b], d[keep_b], scale_b[keep_b]
-        d = (d * scale_b[:, None, None]).flatten(0, 1)
-        return [torch.zeros_like(self.layer.weight).index_add_(0, code.flatten(), d)]
+    def sums(self, scale_b: Tensor) -> list[Tensor]:
+        """The gradient of the table, each row times its scale, summed over rows.
+
+        Guarantee: every use of the layer by a row has that row's scale.
+        """
+        d = (self.d_btd * scale_b.to(self.d_btd.dtype)[:, None, None]).flatten(0, 1)
+        table = torch.zeros(self.layer.weight.shape, dtype=d.dtype)
+        return [table.index_add_(0, self.code_bt.flatten(), d)]
+
+    def only(self, keep_b: Tensor) -> EmbeddingSignals:
+        """Of some rows. Guarantee: nothing of the others is left, NaN or not."""
+        return EmbeddingSignals(self.layer, self.code_bt[keep_b], self.d_btd[keep_b])
+
+
+Signals = LinearSignals | EmbeddingSignals
 
 
 def _uses(values_btx: Tensor, rows_sn: Tensor) -> Tensor:

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import warnings
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fl.contracts import Examples
+from fl.contracts import Examples, Floats
 from fl.errors import InputError
 from fl.privacy.kernel import Losses, clip_factor
 from fl.privacy.layers import Groups
@@ -37,8 +38,8 @@ def refuse_unsupported(model: nn.Module) -> None:
 
 
 def opacus_sum(
-    losses: Losses, model: nn.Module, batch: Examples, groups: Groups, clip_norm: float
-) -> tuple[list[Tensor], Tensor]:
+    losses: Losses, model: nn.Module, batch: Examples, clip_norm: float
+) -> tuple[list[Tensor], Floats]:
     """Clipped sum, in the order of ``model.parameters()``, and norms before clipping ``[k]``.
 
     Guarantee: as :func:`fl.privacy.gradients.clipped_sum`, if Opacus' gradients are right.
@@ -46,14 +47,16 @@ def opacus_sum(
     Raises:
         InputError: Opacus has no gradient for some parameter.
     """
-    sample_bp = [groups.total(s) for s in _per_row(losses, model, batch)]
-    rows_k = groups.rows_k
-    mean_kp = [s / rows_k.view(-1, *[1] * (s.ndim - 1)) for s in sample_bp]
+    groups = Groups.of(batch.customer_b)
+    mean_kp = [
+        groups.total(s) / groups.rows_k.view(-1, *[1] * (s.ndim - 1))
+        for s in _per_row(losses, model, batch)
+    ]
     norms = [torch.linalg.vector_norm(m.flatten(1), dim=1) for m in mean_kp]
-    norm_k = torch.linalg.vector_norm(torch.stack(norms), dim=0)
-    keep = torch.isfinite(norm_k).nonzero()[:, 0]
-    factor = clip_factor(norm_k, clip_norm)[keep]
-    return [torch.tensordot(factor, m[keep], dims=1) for m in mean_kp], norm_k
+    norm_k = torch.linalg.vector_norm(torch.stack(norms).double(), dim=0).numpy()
+    keep = torch.from_numpy(np.isfinite(norm_k)).nonzero()[:, 0]
+    factor = torch.from_numpy(clip_factor(norm_k, clip_norm))[keep]
+    return [torch.tensordot(factor.to(m.dtype), m[keep], dims=1) for m in mean_kp], norm_k
 
 
 def _per_row(losses: Losses, model: nn.Module, batch: Examples) -> list[Tensor]:
