@@ -173,8 +173,7 @@ class Ledger:
             self._turn_down(Code.LEDGER_REPLAY, run, event)
         elif not known.covers(bill(event)):
             self._turn_down(Code.LEDGER_UNRESERVED, run, event)
-        body = {"run": run, "occasion": occasion, "event": to_json(event)}
-        self._append(Kind.COMMIT, body)
+        self._append(Kind.COMMIT, {"run": run, "occasion": occasion, "event": to_json(event)})
 
     def settle(self, run: str) -> None:
         """Close a run; its reservation falls to what was committed.
