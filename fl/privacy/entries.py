@@ -26,7 +26,6 @@ _HASH = re.compile(r"[0-9a-f]{64}")
 _ENCODER = json.JSONEncoder(
     sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False
 )
-_FIELDS = {"seq", "prev", "time", "kind", "body", "signature"}
 
 Json: TypeAlias = "bool | int | float | str | Sequence[Json] | Mapping[str, Json] | None"
 
@@ -177,22 +176,19 @@ def _parse(line: bytes) -> tuple[Entry, bytes]:
         values = json.loads(line.decode())
     except ValueError as error:
         raise ValueError("is not JSON in UTF-8") from error
-    if not isinstance(values, dict) or set(values) != _FIELDS:
-        raise ValueError(f"expected an object with {', '.join(sorted(_FIELDS))}")
-    signature = values.pop("signature")
     match values:
         case {
             "seq": int(seq),
             "prev": str(prev),
             "time": str(time),
             "kind": str(kind),
-            "body": body,
-        }:
-            pass
+            "body": dict(body),
+            "signature": str(signature),
+            **rest,
+        } if not rest:
+            del values["signature"]
         case _:
-            raise ValueError("has a field of another type")
-    if isinstance(seq, bool) or not isinstance(signature, str) or not isinstance(body, dict):
-        raise ValueError("has a field of another type")
+            raise ValueError("does not have the fields of an entry")
     unsigned = canonical(values)
     if _signed(unsigned, signature) != line or not _HASH.fullmatch(prev):
         raise ValueError("is not in canonical form")
