@@ -187,13 +187,13 @@ class Books:
                 raise ValueError(f"does not have the fields of a {entry.kind} entry here")
         self.entries, self.head = self.entries + 1, entry.hash
 
-    def spent(self) -> Bill:
-        """What counts against the present budget.
+    def spent(self, period: int | None = None) -> Bill:
+        """What counts against a budget: the present one, or that of ``period`` (from 0).
 
-        Guarantee: all rounds of this period that may have touched data, and every open reservation.
+        Guarantee: all rounds of the period that may have touched data, and every open reservation.
         """
-        present = len(self.budgets) - 1
-        return total(run.owed() for run in self.runs.values() if run.period == present)
+        of = len(self.budgets) - 1 if period is None else period
+        return total(run.owed() for run in self.runs.values() if run.period == of)
 
     def lifetime(self) -> Bill:
         """What counts over all budgets this data set ever had.

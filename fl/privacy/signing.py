@@ -92,17 +92,7 @@ class SigningKey:
             serialization.PrivateFormat.PKCS8,
             serialization.NoEncryption(),
         )
-        try:
-            handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise InputError(
-                f"key {path}", why, "choose a new file in a writable folder"
-            ) from error
-        with os.fdopen(handle, "wb") as file:
-            file.write(pem)
-            file.flush()
-            os.fsync(file.fileno())
+        write_private(path, pem, "key")
 
     @property
     def public(self) -> str:
@@ -150,6 +140,25 @@ def is_public_key(text: str) -> bool:
     Guarantee: form only; says nothing about whose key it is.
     """
     return _PUBLIC.fullmatch(text) is not None
+
+
+def write_private(path: Path, content: bytes, what: str) -> None:
+    """Write a new file, of the kind ``what``, that its owner alone may read.
+
+    Guarantee: mode 0600 from the first byte on; an existing file is never replaced.
+
+    Raises:
+        InputError: the file exists or cannot be written.
+    """
+    try:
+        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise InputError(f"{what} {path}", why, "choose a new file in a writable folder") from error
+    with os.fdopen(handle, "wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
 
 
 def _tagged(message: bytes, purpose: str) -> bytes:
