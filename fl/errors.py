@@ -35,6 +35,27 @@ class Code(StrEnum):
     MALFORMED = "reply.malformed"  # names or shapes other than the algorithm's
     NOT_FINITE = "reply.not-finite"  # NaN or infinity among the sums or in the weight
     UNKNOWN_REQUEST = "request.unknown"  # a kind of request this brand does not serve
+    BUDGET = "budget.exhausted"  # the run would cost more than is left
+    LEDGER_RUN = "ledger.run"  # the run is not reserved, is over, or its id stands for another
+    LEDGER_UNRESERVED = "ledger.unreserved"  # the round costs more than its run reserved
+    LEDGER_REPLAY = "ledger.replay"  # this round was booked before
+    POLICY_COORDINATOR = "policy.coordinator"  # its key is not on the brand's list
+    POLICY_SIGNATURE = "policy.signature"  # the proposal is not signed by that key
+    POLICY_TASK = "policy.task"
+    POLICY_ROLE = "policy.role"  # who asks has no role here
+    POLICY_COLUMNS = "policy.columns"  # a column that no run may use, or not for this role
+    POLICY_PLAN = "policy.plan"
+    POLICY_UNIT = "policy.unit"
+    POLICY_ACCOUNTANT = "policy.accountant"
+    POLICY_NOISE = "policy.noise"  # the source of the noise
+    POLICY_EPSILON = "policy.epsilon"  # one run's maximum
+    POLICY_UNDERSTATED = "policy.understated"  # the run costs more than the proposal says
+    POLICY_LIFETIME = "policy.lifetime"  # the data set's maximum
+    POLICY_DELTA = "policy.delta"
+    POLICY_DELTA_CUSTOMERS = "policy.delta-customers"  # the brand's ceiling is not below 1/n
+    POLICY_CUSTOMERS = "policy.customers"  # too few at this brand
+    POLICY_BRANDS = "policy.brands"  # too few in the sum
+    POLICY_APPROVAL = "policy.approval"  # a person's signature is missing or wrong
 
 
 class Refused(Exception):

@@ -1,0 +1,166 @@
+"""The policy file: TOML, every key required, unknown keys refused; a template that allows nothing.
+
+Reading marks each key as used; what is left over at the end is unknown, and an error.
+"""
+
+from __future__ import annotations
+
+import difflib
+import stat
+import tomllib
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from fl.errors import InputError
+from fl.privacy.signing import write_private
+
+TEMPLATE = """\
+# What this brand allows. It is read from this disk before every run, and nothing that a
+# coordinator sends can loosen it. What is not named here is not allowed: as written, nothing is.
+
+[runs]                          # system level: which runs at all
+tasks = []                      # such as "conversion"
+plans = ["local"]               # "none" gives no guarantee; it must be written here to be possible
+units = ["customer"]            # whose presence is hidden
+accountants = ["pld"]           # "pld", "prv", "rdp"; never "gdp", which reports too little
+noise_sources = ["secure"]      # never "insecure_noise_for_tests"
+
+[limits]
+epsilon_per_run = 1.0           # of one run
+epsilon_lifetime = 3.0          # of all runs ever made on this data set
+delta = 1e-6                    # ceiling; must be below 1 / number of customers
+min_customers = 1000            # of this brand; with fewer it does not take part
+min_brands = 5                  # in a sum; with fewer this brand's part could be worked out
+
+[columns]                       # field level: what a run may read, the label included
+allowed = []
+
+# Role level: which columns each role may look at, or use in a run it asks for.
+# Roles: operator, steward, approver, auditor. Leave a role out and it may do nothing.
+[roles.operator]
+see = []
+use = []
+
+[coordinators]                  # name = "public key, 64 hex digits"
+
+[approval]
+mode = "signature"              # a person signs each run; "auto" leaves it to the limits above
+
+[approval.people]               # name = "public key, 64 hex digits"
+"""
+
+
+def write_template(path: Path) -> None:
+    """Write a commented policy to a new file, for its owner to edit.
+
+    Guarantee: it allows nothing until it is edited, and never replaces a file.
+
+    Raises:
+        InputError: the file exists or cannot be written.
+    """
+    write_private(path, TEMPLATE.encode(), "policy")
+
+
+class Table:
+    """One table of the file; each value is taken once.
+
+    Guarantee: a value of another type than asked for is an error, never converted.
+    """
+
+    def __init__(self, where: str, values: dict[str, object]) -> None:
+        self._where, self._left, self._inner = where, dict(values), list[Table]()
+
+    def left(self) -> list[str]:
+        """Keys not taken yet. Guarantee: in the order of the file."""
+        return list(self._left)
+
+    def table(self, key: str, *, optional: bool = False) -> Table:
+        """A table inside this one. Guarantee: its leftovers count too; empty if optional."""
+        values = self._take(key, "a table", {} if optional else None)
+        if not isinstance(values, dict):
+            raise self._wrong(key, "a table")
+        self._inner.append(Table(f"{self._where} {key}", values))
+        return self._inner[-1]
+
+    def names(self, key: str, *, of: Collection[str] | None = None) -> frozenset[str]:
+        """A list of texts. Guarantee: each is in ``of``, if that is given."""
+        values = self._take(key, "a list of texts")
+        if not isinstance(values, list) or not all(isinstance(v, str) for v in values):
+            raise self._wrong(key, "a list of texts")
+        names = frozenset(values)
+        for name in sorted(names - set(names if of is None else of)):
+            near = difflib.get_close_matches(name, list(of or ()), 1)
+            hint = f"did you mean {near[0]!r}" if near else "correct or remove the name"
+            raise InputError(f"{self._where} {key}", f"the data has no field {name!r}", hint)
+        return names
+
+    def number(self, key: str) -> float:
+        """A number. Guarantee: a boolean is not one."""
+        value = self._take(key, "a number")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self._wrong(key, "a number")
+        return float(value)
+
+    def whole(self, key: str) -> int:
+        """A whole number. Guarantee: a boolean is not one."""
+        value = self._take(key, "a whole number")
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise self._wrong(key, "a whole number")
+        return value
+
+    def text(self, key: str) -> str:
+        """A text. Guarantee: nothing is read into it."""
+        value = self._take(key, "a text")
+        if not isinstance(value, str):
+            raise self._wrong(key, "a text")
+        return value
+
+    def texts(self) -> dict[str, str]:
+        """All that is left, as texts by name. Guarantee: nothing of another type is passed over."""
+        return {key: self.text(key) for key in self.left()}
+
+    def finish(self) -> None:
+        """Raise an error about the first key that nobody asked for.
+
+        Guarantee: a misspelt limit is noticed, never ignored.
+        """
+        for key in self._left:
+            raise InputError(f"{self._where} {key}", "no such key", "see the policy template")
+        for table in self._inner:
+            table.finish()
+
+    def _take(self, key: str, expected: str, default: object = None) -> object:
+        if key not in self._left and default is None:
+            raise InputError(f"{self._where} {key}", "is missing", f"give {expected}")
+        return self._left.pop(key, default)
+
+    def _wrong(self, key: str, expected: str) -> InputError:
+        return InputError(f"{self._where} {key}", f"is not {expected}", f"give {expected}")
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[Table]:
+    """The tables of a policy file; after the block every key must have been taken.
+
+    Guarantee: a file that others may write is not a policy.
+
+    Raises:
+        InputError: missing, writable by others, not TOML, an unknown key, or a value out of range.
+    """
+    where = f"policy {path}"
+    try:
+        mode, text = path.stat().st_mode, path.read_text("utf-8")
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise InputError(where, why, "check the path, or write a template") from error
+    except UnicodeDecodeError as error:
+        raise InputError(where, "is not UTF-8", "save it as UTF-8") from error
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise InputError(where, "others may write to it", "chmod go-w, then check its content")
+    try:
+        file = Table(where, tomllib.loads(text))
+        yield file
+    except ValueError as error:
+        raise InputError(where, str(error).rstrip("."), "see the policy template") from error
+    file.finish()

@@ -1,0 +1,116 @@
+"""Reading a ledger that somebody else wrote: verified entries, or the line that is wrong."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from fl.errors import InputError
+from fl.privacy.books import Books
+from fl.privacy.entries import Entry, chain, key_of, wrong_line
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A verified ledger.
+
+    Attributes:
+        entries: all of them.
+        books: what they add up to.
+        size: bytes of the file.
+    """
+
+    entries: tuple[Entry, ...]
+    books: Books
+    size: int
+
+    def holds(self, head: str) -> bool:
+        """Whether ``head`` is the hash of one of the lines.
+
+        Guarantee: if so, everything up to that line is what the holder of ``head`` saw.
+        """
+        return any(entry.hash == head for entry in self.entries)
+
+
+def read(path: Path) -> tuple[Entry, ...]:
+    """The verified entries of the ledger at ``path``.
+
+    Guarantee: see :func:`verify`, with nothing known beforehand.
+
+    Raises:
+        InputError: see :func:`verify`.
+    """
+    return verify(path).entries
+
+
+def verify(path: Path, *, public_key: str | None = None, head: str | None = None) -> Reading:
+    """Check chain, signatures and bookkeeping of the ledger at ``path``.
+
+    Guarantee: every entry was signed by one key, in this order, and none was taken out or changed;
+    no run committed more than it reserved. With ``public_key`` that key is the brand's. With
+    ``head`` every entry up to that published head is there; without it, a ledger that lost its
+    newest entries cannot be told from a shorter one.
+
+    Args:
+        public_key: the brand's, 64 hex digits.
+        head: published at some time, 64 hex digits.
+
+    Raises:
+        InputError: names the file and the line, and what is wrong.
+    """
+    try:
+        content = path.read_bytes()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise InputError(f"ledger {path}", why, "check the path") from error
+    reading = replay(content, str(path), public_key=public_key)
+    if head is not None and not reading.holds(head):
+        raise behind(str(path), head)
+    return reading
+
+
+def replay(content: bytes, where: str, *, public_key: str | None) -> Reading:
+    """Check the bytes of a ledger.
+
+    Guarantee: as :func:`verify`, apart from the head.
+
+    Raises:
+        InputError: names the first line that is wrong.
+    """
+    lines = content.split(b"\n")
+    if not lines[0]:
+        raise InputError(f"ledger {where}", "has no entry", "take another copy")
+    if rest := lines.pop():
+        number = len(lines) + 1
+        raise wrong_line(
+            where, number, f"stops after {len(rest)} bytes without an end: cut off, or a crash"
+        )
+    signed_with = key_of(lines[0], where)
+    if public_key is not None and signed_with != public_key:
+        raise wrong_line(where, 1, f"is signed with the key {signed_with[:16]}..., not with yours")
+    entries: list[Entry] = []
+    books: Books | None = None
+    for entry in chain(lines, where, public_key=signed_with):
+        entries.append(entry)
+        try:
+            if books is None:
+                books = Books.begin(entry)
+            else:
+                books.book(entry)
+        except (ValueError, RecursionError) as error:
+            raise wrong_line(where, len(entries), str(error)) from error
+    if books is None:
+        raise InputError(f"ledger {where}", "has no entry", "take another copy")
+    return Reading(tuple(entries), books, len(content))
+
+
+def behind(where: str, head: str) -> InputError:
+    """The error for a ledger that lacks a published head.
+
+    Guarantee: a ledger is not used after it, so what it forgot cannot be spent again.
+    """
+    return InputError(
+        f"ledger {where}",
+        f"lacks the published head {head[:16]}...: it was set back or forked",
+        "restore the copy that has it; without one, this data set's budget counts as spent",
+    )
