@@ -100,34 +100,34 @@ def _hydra(arguments: list[str]) -> None:
     A mistake found in a job is kept aside and raised when Hydra is done, because Hydra would print
     lines of its own about it; the jobs that are left of a sweep do nothing then.
     """
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us
+    import tempfile
+
     import hydra
     from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     from fl.errors import InputError
 
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us
     mistakes: list[InputError] = []
 
     def job(config: DictConfig) -> None:
-        if mistakes:
-            return
         try:
-            _one(config, arguments)
+            if not mistakes:
+                _one(config, arguments)
         except InputError as error:
             mistakes.append(error)
         except OSError as error:
             mistakes.append(_of_the_system(error))
-        except OmegaConfBaseException as error:
-            mistakes.append(_explained(error))
 
     main = hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
     sweeps = [a for a in arguments if a in ("-m", "--multirun")]  # read only in front of the rest
     rest = [_opened(a) for a in arguments if a not in sweeps]
-    sys.argv = ["fl-run", *sweeps, *rest]
     try:
-        main(job)()
-    except (HydraException, OmegaConfBaseException) as error:
+        with tempfile.TemporaryDirectory() as scratch:  # Hydra puts its multirun.yaml there
+            folder = [f"hydra.sweep.dir='{scratch}'"] if sweeps else []
+            sys.argv = ["fl-run", *sweeps, *rest, *folder]
+            main(job)()
+    except HydraException as error:
         raise _explained(error) from error
     except ValueError as error:
         if "Config group override must be" not in str(error):
@@ -144,11 +144,15 @@ def _opened(argument: str) -> str:
 
 def _one(config: DictConfig, arguments: list[str]) -> None:
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from experiments.compare import run
     from fl.errors import InputError
 
-    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise _explained(error) from error
     if not isinstance(values, dict):
         raise TypeError(f"Expected a mapping, got {type(values).__name__}.")
     if not values["out"]:
