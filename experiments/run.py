@@ -164,13 +164,17 @@ def _one(config: DictConfig, arguments: list[str]) -> None:
 def _job_folder(arguments: list[str]) -> str:
     """Of a sweep, what tells this job from the others; empty for a single run."""
     from hydra.core.hydra_config import HydraConfig
+    from hydra.core.override_parser.overrides_parser import OverridesParser
     from hydra.types import RunMode
 
     if HydraConfig.get().mode is not RunMode.MULTIRUN:
         return ""
-    given = {_opened(argument) for argument in arguments}
-    swept = [o for o in HydraConfig.get().overrides.task if o not in given]
-    return ",".join(o.lstrip("+") for o in swept if not o.startswith("out=")).replace("/", "_")
+    plain = [_opened(a) for a in arguments if "=" in a and not a.startswith("-")]
+    asked = OverridesParser.create().parse_overrides(plain)
+    swept = {o.key_or_group for o in asked if o.is_sweep_override()} - {"out"}
+    own = [o.lstrip("+") for o in HydraConfig.get().overrides.task]
+    name = ",".join(o for o in own if o.partition("=")[0] in swept).replace("/", "_")
+    return name if len(name.encode()) < 200 else str(HydraConfig.get().job.num)
 
 
 def _of_the_system(error: OSError) -> InputError:
