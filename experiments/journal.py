@@ -7,7 +7,9 @@ resumed run ends with the same arrays as an uninterrupted one.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -50,11 +52,13 @@ class Journal:
         """Store a piece in one step."""
         note = np.frombuffer(json.dumps(piece.note).encode(), np.uint8)
         path = self._path(key)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        self.folder.mkdir(parents=True, exist_ok=True)
         atomic_write(path, arrays.to_bytes({**piece.arrays, _NOTE: note}))
 
     def _path(self, key: str) -> Path:
-        return self.folder / f"{key}.npz"
+        """A name for people and a digest for the machine: brand ids may hold any character."""
+        shown = re.sub(r"[^A-Za-z0-9_-]+", ".", key)[:80]
+        return self.folder / f"{shown}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
 
 
 def from_progress(progress: Progress, memories: Mapping[str, Arrays], done: bool) -> Piece:

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from fl.errors import InputError
+from fl.errors import InputError, NoAnswer
 
 Tick = Callable[[int], None]
 Job = Callable[[Tick], None]
@@ -26,7 +26,7 @@ def share_out(workers: int, jobs: Mapping[int, Job], tick: Tick) -> None:
     """
     if workers == 1 or len(jobs) == 1 or not hasattr(os, "fork"):
         for job in jobs.values():
-            job(tick)
+            _run(job, tick)
         return
     context = multiprocessing.get_context("fork")
     todo: Any = context.Queue()
@@ -45,10 +45,23 @@ def share_out(workers: int, jobs: Mapping[int, Job], tick: Tick) -> None:
             process.join()
 
 
+def _run(job: Job, tick: Tick) -> None:
+    """Nobody to train with is for the owner of the run to mend, whichever process finds it."""
+    try:
+        job(tick)
+    except NoAnswer as error:
+        raise InputError(
+            "training",
+            str(error),
+            "lower training.learning_rate (reply.not-finite: it diverged), or set "
+            "runtime.debug=true to see why brands fail",
+        ) from error
+
+
 def _worker(jobs: Mapping[int, Job], todo: Any, news: Any) -> None:
     while (key := todo.get()) is not None:
         try:
-            jobs[key](news.put)
+            _run(jobs[key], news.put)
         except KeyboardInterrupt:
             return
         except InputError as error:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from omegaconf import DictConfig
 
+    from fl.errors import InputError
+
 HELP = """\
 fl-run: does a brand do better by training together than alone, without any record leaving?
 
@@ -40,6 +42,12 @@ Files in DIR
 Exit codes: 0 done, 2 a mistake in the input (one line says where and what to do), 130 interrupted.
 """
 
+_FLAGS = {
+    *("-m", "--multirun", "-c", "--cfg", "-p", "--package", "--resolve"),
+    *("-cd", "--config-dir", "-i", "--info", "--version"),
+}
+_OPEN = ("data.columns", "tuning.alone", "tuning.federated", "tuning.finetuned", "tuning.pooled")
+
 
 def main() -> None:
     """The command line."""
@@ -54,83 +62,151 @@ def command(arguments: list[str]) -> int:
     from fl.errors import InputError
 
     try:
-        return _dispatch(arguments)
+        _dispatch(arguments)
     except InputError as error:
-        sys.stderr.write(f"fl-run: {error}\n")
+        sys.stderr.write(f"fl-run: {' '.join(str(error).split())}\n")
         return 2
     except KeyboardInterrupt:
         sys.stderr.write("fl-run: interrupted; take it up with fl-run resume=DIR\n")
         return 130
-
-
-def _dispatch(arguments: list[str]) -> int:
-    resumes = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
-    if resumes:
-        if len(arguments) > 1:
-            from fl.errors import InputError
-
-            raise InputError(
-                "resume",
-                "comes with other options",
-                "a resumed run keeps its own; give resume only",
-            )
-        from experiments.compare import resume
-
-        resume(resumes[0])
-        return 0
-    _hydra(arguments)
     return 0
 
 
+def _dispatch(arguments: list[str]) -> None:
+    from fl.errors import InputError
+
+    for argument in arguments:
+        if argument.startswith("-") and argument.partition("=")[0] not in _FLAGS:
+            raise InputError("command line", f"no option {argument!r}", "see fl-run --help")
+    resumes = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
+    if not resumes:
+        _hydra(arguments)
+        return
+    if len(arguments) > 1:
+        raise InputError(
+            "resume", "comes with other options", "a resumed run keeps its own; give resume only"
+        )
+    from experiments.compare import resume
+
+    try:
+        resume(resumes[0])
+    except OSError as error:
+        raise _of_the_system(error) from error
+
+
 def _hydra(arguments: list[str]) -> None:
-    """Let Hydra compose (and sweep), with its own messages turned into ours."""
-    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us
+    """Let Hydra compose (and sweep), with its own messages turned into ours.
+
+    A mistake found in a job is kept aside and raised when Hydra is done, because Hydra would print
+    lines of its own about it; the jobs that are left of a sweep do nothing then.
+    """
+    import tempfile
+
     import hydra
     from hydra.errors import HydraException
-    from omegaconf.errors import OmegaConfBaseException
 
     from fl.errors import InputError
 
+    os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us
+    mistakes: list[InputError] = []
+
+    def job(config: DictConfig) -> None:
+        try:
+            if not mistakes:
+                _one(config, arguments)
+        except InputError as error:
+            mistakes.append(error)
+        except OSError as error:
+            mistakes.append(_of_the_system(error))
+
     main = hydra.main(version_base="1.3", config_path="pkg://conf", config_name="config")
-    sys.argv = ["fl-run", *arguments]
+    sweeps = [a for a in arguments if a in ("-m", "--multirun")]  # read only in front of the rest
+    rest = [_opened(a) for a in arguments if a not in sweeps]
     try:
-        main(_one)()
-    except (HydraException, OmegaConfBaseException) as error:
-        raise _explained(str(error)) from error
-    except InputError:
-        raise
+        with tempfile.TemporaryDirectory() as scratch:  # Hydra puts its multirun.yaml there
+            folder = [f"hydra.sweep.dir='{scratch}'"] if sweeps else []
+            sys.argv = ["fl-run", *sweeps, *rest, *folder]
+            main(job)()
+    except HydraException as error:
+        raise _explained(error) from error
+    except ValueError as error:
+        if "Config group override must be" not in str(error):
+            raise
+        raise InputError("command line", "a group is null", "choose NAME in GROUP=NAME") from error
+    if mistakes:
+        raise mistakes[0]
 
 
-def _one(config: DictConfig) -> None:
+def _opened(argument: str) -> str:
+    """Let the keys of a mapping that has no fixed keys be set like any other."""
+    return f"++{argument}" if argument.startswith(_OPEN) else argument
+
+
+def _one(config: DictConfig, arguments: list[str]) -> None:
     from omegaconf import OmegaConf
+    from omegaconf.errors import OmegaConfBaseException
 
     from experiments.compare import run
+    from fl.errors import InputError
 
-    values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
-    if isinstance(values, dict):
-        run({str(key): value for key, value in values.items()})
+    try:
+        values = OmegaConf.to_container(config, resolve=True, throw_on_missing=True)
+    except OmegaConfBaseException as error:
+        raise _explained(error) from error
+    if not isinstance(values, dict):
+        raise TypeError(f"Expected a mapping, got {type(values).__name__}.")
+    if not values["out"]:
+        raise InputError("out", "is empty", "name a folder, out=DIR")
+    values["out"] = os.path.join(str(values["out"]), _job_folder(arguments))
+    run({str(key): value for key, value in values.items()})
 
 
-def _explained(text: str) -> Exception:
+def _job_folder(arguments: list[str]) -> str:
+    """Of a sweep, what tells this job from the others; empty for a single run."""
+    from hydra.core.hydra_config import HydraConfig
+    from hydra.core.override_parser.overrides_parser import OverridesParser
+    from hydra.types import RunMode
+
+    if HydraConfig.get().mode is not RunMode.MULTIRUN:
+        return ""
+    plain = [_opened(a) for a in arguments if "=" in a and not a.startswith("-")]
+    asked = OverridesParser.create().parse_overrides(plain)
+    swept = {o.key_or_group for o in asked if o.is_sweep_override()} - {"out"}
+    own = [o.lstrip("+") for o in HydraConfig.get().overrides.task]
+    name = ",".join(o for o in own if o.partition("=")[0] in swept).replace("/", "_")
+    return name if len(name.encode()) < 200 else str(HydraConfig.get().job.num)
+
+
+def _of_the_system(error: OSError) -> InputError:
+    from fl.errors import InputError
+
+    what = f"{error.strerror or error}" + (f": {error.filename!r}" if error.filename else "")
+    return InputError("files", what, "check the path, its permissions and the space left")
+
+
+def _explained(error: Exception) -> InputError:
     """Hydra's message as field, problem and remedy."""
     import re
 
     from fl.errors import InputError
 
-    lines = [line.strip() for line in text.strip().splitlines() if line.strip()]
+    text = f"{error}\n{error.__cause__ or ''}"
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
     if found := re.search(r"You must specify '(\w+)'", text):
         group = found.group(1)
         return InputError(group, "not chosen", f"give {group}=NAME, one of {_names(group)}")
     if found := re.search(r"Could not find '([\w-]+)/(.+?)'", text):
         group, name = found.group(1), found.group(2)
         return InputError(group, f"{name!r} is not known", f"choose one of {_names(group)}")
-    if found := re.search(r"Key '(\w+)' is not in struct", text):
-        full = re.search(r"full_key: (\S+)", text)
-        field = full.group(1) if full else found.group(1)
-        return InputError(field, "no such key", "see fl-run --help, or --cfg job for all keys")
+    if found := re.search(r"Key '[^']+' is not in struct\s+full_key: (\S+)", text):
+        return InputError(
+            found.group(1), "no such key", "see fl-run --help, or --cfg job for all keys"
+        )
     if found := re.search(r"Missing mandatory value: (\S+)", text):
         return InputError(found.group(1), "has no value", f"give {found.group(1)}=VALUE")
-    return InputError("command line", lines[0].rstrip("."), "see fl-run --help")
+    if found := re.search(r"Ambiguous value for argument '([^=]+)=", text):
+        return InputError(found.group(1), "has several values", "add -m to run each, or use [A,B]")
+    return InputError("command line", lines[0].rstrip("."), "write OPTION=VALUE; see fl-run --help")
 
 
 def _names(group: str) -> str:

@@ -57,6 +57,12 @@ class ConversionOptions:
     name: str = "conversion"
     score_bins: int = 100
 
+    def __post_init__(self) -> None:
+        if self.name != "conversion":
+            raise ValueError(f"Expected name={self.name!r} to be 'conversion'.")
+        if self.score_bins < 2:
+            raise ValueError(f"Expected score_bins={self.score_bins} >= 2.")
+
 
 @dataclass(frozen=True, slots=True)
 class Runtime:
@@ -105,7 +111,8 @@ class Trial:
 
     def finetune(self) -> FineTune:
         """Fine-tuning with this trial's ``pull``."""
-        return FineTune(pull=float(self.values.get("pull", 0.0)))
+        own = {k: v for k, v in self.values.items() if k == "pull"}
+        return build(FineTune, own, "tuning.finetuned")
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,9 +140,12 @@ class Tuning:
         for arm in ARMS:
             points = len(self.trials(arm))
             if points != self.budget:
-                raise ValueError(
-                    f"Expected tuning.{arm} to have budget={self.budget} points like every other "
-                    f"arm, but its grid has {points}"
+                raise InputError(
+                    f"tuning.{arm}",
+                    f"its grid has {points} points, and every arm gets tuning.budget={self.budget}",
+                    f"give each arm lists with {self.budget} combinations, such as "
+                    f"tuning.{arm}.{next(iter(getattr(self, arm)), 'learning_rate')}=[...], or "
+                    "change tuning.budget",
                 )
 
     def trials(self, arm: str) -> tuple[Trial, ...]:
@@ -184,8 +194,8 @@ def settings(values: Values) -> Settings:
             raise InputError(
                 str(key), "no such key", f"the top level has {', '.join(sorted(_KEYS))}"
             )
-    if values["task"].get("name") != "conversion":
-        raise InputError("task.name", f"{values['task'].get('name')!r} is not known", "conversion")
+    if absent := sorted(_KEYS - set(values) - {"experiment", "question", "out"}):
+        raise InputError(absent[0], "is missing", "give it a value")
     made = Settings(
         experiment=str(values.get("experiment") or "custom"),
         question=str(values.get("question") or ""),
@@ -215,6 +225,7 @@ def _check_together(made: Settings) -> None:
         for trial in made.tuning.trials(arm):
             trial.training(made.training)
             trial.algorithm(made.algorithm)
+            trial.finetune()
             for key in trial.values:
                 allowed = {
                     "federated": key.startswith("algorithm."),
@@ -248,7 +259,7 @@ def _at_least_one(values: Values, key: str) -> int:
 
 
 def _seeds(value: Any) -> tuple[int, ...]:
-    seeds = tuple(range(value)) if type(value) is int else tuple(value or ())
+    seeds = tuple(range(value)) if type(value) is int else _listed(value)
     if not seeds or len(set(seeds)) != len(seeds) or any(type(s) is not int for s in seeds):
         raise InputError(
             "seeds", f"{value!r} names no seeds", "give a number of seeds, or a list such as [0,1]"
@@ -257,13 +268,16 @@ def _seeds(value: Any) -> tuple[int, ...]:
 
 
 def _arms(value: Any) -> tuple[str, ...]:
-    arms = tuple(value or ())
-    unknown = [arm for arm in arms if arm not in ARMS]
-    if not arms or unknown:
-        raise InputError("arms", f"{value!r} has no known arm", f"choose among {', '.join(ARMS)}")
+    arms = _listed(value)
+    if not arms or any(arm not in ARMS for arm in arms):
+        raise InputError("arms", f"{value!r} is no list of arms", f"list some of {', '.join(ARMS)}")
     if "finetuned" in arms and "federated" not in arms:
         raise InputError("arms", "'finetuned' starts from 'federated'", "add 'federated'")
     return tuple(arm for arm in ARMS if arm in arms)
+
+
+def _listed(value: Any) -> tuple[Any, ...]:
+    return tuple(value) if isinstance(value, list | tuple) else ()
 
 
 def _plain(config: Any) -> dict[str, Any]:

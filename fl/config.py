@@ -28,7 +28,7 @@ def choose(table: Mapping[str, type[T]], values: Values, where: str) -> T:
     Raises:
         InputError: no name, a name that is not in the table, or values that do not fit.
     """
-    name = values.get("name")
+    name = _group(values, where).get("name")
     if not isinstance(name, str) or name not in table:
         raise InputError(
             f"{where}.name", f"{name!r} is not known", f"choose one of {', '.join(sorted(table))}"
@@ -44,7 +44,7 @@ def build(cls: type[T], values: Values, where: str) -> T:
     """
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
-    for key in values:
+    for key in _group(values, where):
         if key not in fields:
             raise InputError(
                 f"{where}.{key}",
@@ -60,6 +60,12 @@ def build(cls: type[T], values: Values, where: str) -> T:
         return cls(**read)
     except ValueError as error:
         raise InputError(where, str(error).rstrip("."), "change the value") from error
+
+
+def _group(values: object, where: str) -> Values:
+    if not isinstance(values, Mapping):
+        raise InputError(where, f"{values!r} is not a group of values", f"give {where}.KEY=VALUE")
+    return values
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:

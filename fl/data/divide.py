@@ -7,7 +7,7 @@ brand computes from its rows (encoding) happens after it, brand by brand.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -22,6 +22,7 @@ from fl.errors import InputError
 from fl.seeds import Generator, numpy_generator
 
 SPLITS = ("train", "validation", "test")
+_GROUPS = ("mean", "worst", "pooled", "(all)")  # what results call groups of brands
 
 
 class Partition(Protocol):
@@ -39,7 +40,7 @@ class Preparation:
         test: share of customers held out, in (0, 1).
         validation: share of the other customers that tuning may look at, in [0, 1).
         duplicates: ``drop`` repeated rows before the split (one would sit on both sides of it),
-            ``keep`` them where repeats are real, or ``refuse`` them.
+            ``keep`` them where repeats are real, or ``refuse`` them, and a customer at two brands.
         one_class: ``refuse`` a brand whose labels are all alike, or ``keep`` it.
         scaling: ``bounds`` (the schema's), or ``own``: each brand by its own known rows, which
             only plan ``none`` allows.
@@ -89,19 +90,27 @@ def divide(
     Raises:
         InputError: no brand, an empty brand or split, a brand of one class, refused duplicates.
     """
+    data.schema.positives(data.rows, f"data {data.name}")  # a wrong label shows here, by its row
     data = _unique_rows(data, how)
     brand = partition.divide(data, numpy_generator(seed, "partition")).to_numpy(object)
     who = customers(data)
     ids = sorted({str(b) for b in brand if isinstance(b, str)})
     if not ids:
         raise InputError("partition", "no brand is left", "loosen partition.min_customers")
-    shared = data.customer is not None and _shared(brand, who)
+    if clash := [name for name in ids if name in _GROUPS or name.startswith("tier:")]:
+        raise InputError(
+            f"brand {clash[0]}", "is what results call a group of brands", "rename the brand"
+        )
+    if how.duplicates == "refuse" and data.customer is not None:
+        _refuse_shared(brand, who)
     tables = {}
     for name in ids:
         mine = brand == name
         rows, own = data.rows[mine], who[mine]
+        if data.customer is None:
+            own = pd.Series(range(len(rows)), rows.index)  # not the place among others' rows
         _check_brand(rows, data, name, how)
-        names = _split(data, rows, own, name, how, seed, shared)
+        names = _split(data, rows, own, name, how, seed)
         codes = pd.factorize(own, sort=True)[0].astype(np.int64)
         tables[name] = BrandTable(rows, codes, names)
         _check_splits(names, name, how)
@@ -118,22 +127,20 @@ def _unique_rows(data: DataSet, how: Preparation) -> DataSet:
             f"{int(repeated.sum())} rows of data={data.name} repeat an earlier row",
             "remove them, or choose preparation.duplicates=drop (or keep, if repeats are real)",
         )
-    rows = data.rows[~repeated].reset_index(drop=True)
-    return DataSet(
-        data.name,
-        rows,
-        data.schema,
-        data.brand,
-        data.customer,
-        data.provenance,
-        data.tiers,
-        data.split,
-    )
+    return replace(data, rows=data.rows[~repeated])  # the index still counts the file's rows
 
 
-def _shared(brand: split.Names, who: pd.Series) -> bool:
-    known = pd.Series(brand, index=who.index).dropna()
-    return bool((known.groupby(who.loc[known.index]).nunique() > 1).any())
+def _refuse_shared(brand: split.Names, who: pd.Series) -> None:
+    known = pd.Series(brand, who.index).dropna()
+    brands = known.groupby(who.loc[known.index]).nunique()
+    if (several := brands[brands > 1]).any():
+        raise InputError(
+            "preparation.duplicates",
+            f"customer {several.index[0]!r} is at {several.iloc[0]} brands, and so are "
+            f"{len(several) - 1} others",
+            "give every customer one brand, or choose preparation.duplicates=drop: a shared "
+            "customer then falls into the same split at every brand",
+        )
 
 
 def _split(
@@ -143,23 +150,22 @@ def _split(
     name: str,
     how: Preparation,
     seed: int,
-    shared: bool,
 ) -> split.Names:
     fractions = split.Fractions(how.test, how.validation)
     if data.split is not None:
-        return split.validation_only(rows[data.split], own, fractions, seed)
-    if shared:
+        ids = own if data.customer is not None else own.map(lambda i: f"{name}|{i}")
+        return split.validation_only(rows[data.split], ids, fractions, seed)
+    if data.customer is not None:
         return split.by_hash(own, fractions, seed)
-    positive = rows[data.schema.label].map(str) == data.schema.positive
-    return split.by_stratum(own, positive, fractions, seed, name)
+    return split.by_stratum(own, data.schema.positives(rows), fractions, seed, name)
 
 
 def _check_brand(rows: pd.DataFrame, data: DataSet, name: str, how: Preparation) -> None:
     labels = rows[data.schema.label]
-    if labels.nunique(dropna=False) == 1 and how.one_class == "refuse":
+    if data.schema.positives(rows).nunique() == 1 and how.one_class == "refuse":
         raise InputError(
             f"brand {name}",
-            f"all {len(rows)} labels are {str(labels.iloc[0])!r}: it has one class only",
+            f"all {len(rows)} labels are like {str(labels.iloc[0])!r}: it has one class only",
             f"leave it out (partition.exclude=[{name}]), merge it with another brand, or choose "
             "preparation.one_class=keep",
         )

@@ -61,7 +61,7 @@ class Iid:
     def divide(self, data: DataSet, rng: Generator) -> pd.Series:
         """Deal shuffled customers round the table."""
         who, rows = _customer_codes(data)
-        return _assign(rows, rng.permutation(len(who)) % self.brands)
+        return _assign(rows, rng.permutation(len(who)) % self.brands, self.brands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class Quantity:
         """Cut shuffled customers at the cumulated shares."""
         who, rows = _customer_codes(data)
         shares = rng.dirichlet([self.alpha] * self.brands)
-        return _assign(rows, _cut(rng.permutation(len(who)), shares))
+        return _assign(rows, _cut(rng.permutation(len(who)), shares), self.brands)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,14 +105,13 @@ class Dirichlet:
     def divide(self, data: DataSet, rng: Generator) -> pd.Series:
         """Cut the shuffled customers of each class at that class's cumulated shares."""
         who, rows = _customer_codes(data)
-        labels = data.rows[data.schema.label].map(str) == data.schema.positive
-        positive = labels.groupby(rows).any().to_numpy()
+        positive = data.schema.positives(data.rows).groupby(rows).any().to_numpy()
         brand = np.zeros(len(who), np.int64)
         for kind in (False, True):
             members = np.flatnonzero(positive == kind)
             shares = rng.dirichlet([self.alpha] * self.brands)
             brand[members] = _cut(rng.permutation(len(members)), shares)
-        return _assign(rows, brand)
+        return _assign(rows, brand, self.brands)
 
 
 PARTITIONS = {"natural": Natural, "iid": Iid, "quantity": Quantity, "dirichlet": Dirichlet}
@@ -136,8 +135,14 @@ def _cut(order: Ints, shares: Floats) -> Ints:
     return np.searchsorted(edges, order, side="right").astype(np.int64)
 
 
-def _assign(rows: Ints, brand: Ints) -> pd.Series:
-    width = len(str(int(brand.max(initial=0))))
+def _assign(rows: Ints, brand: Ints, brands: int) -> pd.Series:
+    if empty := sorted(set(range(brands)) - set(brand.tolist())):
+        raise InputError(
+            "partition.brands",
+            f"brand {empty[0]} of {brands} is empty: it got none of {len(brand)} customers",
+            "ask for fewer brands, or for less skew (a larger partition.alpha)",
+        )
+    width = len(str(brands - 1))
     return pd.Series([f"brand-{b:0{width}d}" for b in brand[rows]], dtype=object)
 
 

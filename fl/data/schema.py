@@ -173,12 +173,31 @@ class Schema:
             InputError: a missing column, a cell that is no finite number, an unknown label.
         """
         self._require_columns(table, where)
+        labels = self.positives(table, where)
         numbers = [c.scale(_numeric(table[c.name], c, where)) for c in self.numbers]
         codes = [c.encode(_text(table[c.name])) for c in self.codes]
         n = len(table)
         x = np.stack(numbers, 1) if numbers else np.zeros((n, 0))
         c = np.stack(codes, 1) if codes else np.zeros((n, 0), np.int64)
-        return Encoded(x.astype(np.float32), c, self._labels(table, where))
+        return Encoded(x.astype(np.float32), c, labels.to_numpy(np.float32))
+
+    def positives(self, table: pd.DataFrame, where: str = "table") -> pd.Series:
+        """Whether each row's label is the positive one, bool ``[n]`` on the table's index.
+
+        Raises:
+            InputError: a label that is neither positive nor negative.
+        """
+        values = _text(table[self.label])
+        known = values.isin([self.positive, *self.negative])
+        if not known.all():
+            at = int(np.argmax(~known.to_numpy()))
+            raise InputError(
+                f"{where}, label {self.label}, row {_row(values, at)}",
+                f"value {values.iloc[at]!r} is neither the positive {self.positive!r} "
+                f"nor a negative {self.negative} ({int((~known).sum())} such rows)",
+                "correct the row, or set data.positive and data.negative",
+            )
+        return values == self.positive
 
     def _require_columns(self, table: pd.DataFrame, where: str) -> None:
         needed = [column.name for column in self.columns] + [self.label]
@@ -189,19 +208,6 @@ class Schema:
                 f"not among the columns {list(map(str, table.columns))}",
                 "add the column, or correct its name in the schema (data.label, data.columns)",
             )
-
-    def _labels(self, table: pd.DataFrame, where: str) -> npt.NDArray[np.float32]:
-        values = _text(table[self.label])
-        known = values.isin([self.positive, *self.negative])
-        if not known.all():
-            row = int(np.argmax(~known.to_numpy()))
-            raise InputError(
-                f"{where}, label {self.label}, row {row + 1}",
-                f"value {values.iloc[row]!r} is neither the positive {self.positive!r} "
-                f"nor a negative {self.negative}",
-                "correct the row, or set data.positive and data.negative",
-            )
-        return np.asarray(values == self.positive, np.float32)
 
 
 def _numeric(values: pd.Series, column: Number, where: str) -> npt.NDArray[np.float64]:
@@ -214,26 +220,40 @@ def _numeric(values: pd.Series, column: Number, where: str) -> npt.NDArray[np.fl
         numbers = np.where(values.isna().to_numpy(), column.missing, numbers)
     bad = ~np.isfinite(numbers)
     if bad.any():
-        row = int(np.argmax(bad))
+        at = int(np.argmax(bad))
         raise InputError(
-            f"{where}, column {column.name}, row {row + 1}",
-            f"value {values.iloc[row]!r} is not a finite number ({int(bad.sum())} such rows)",
+            f"{where}, column {column.name}, row {_row(values, at)}",
+            f"value {values.iloc[at]!r} is not a finite number ({int(bad.sum())} such rows)",
             "correct or drop the row, or state in the schema what an empty cell counts as "
             "(missing: VALUE)",
         )
     return numbers
 
 
+def _row(values: pd.Series, at: int) -> str:
+    """The row at position ``at``, as a reader of the file counts: from 1, below the header."""
+    label = values.index[at]
+    return str(label + 1 if isinstance(label, int | np.integer) else label)
+
+
 def _text(values: pd.Series) -> pd.Series:
-    """Cells as text: whole floats lose their ``.0``, booleans read ``true`` and ``false``."""
-    if pd.api.types.is_bool_dtype(values):
-        return values.map({True: "true", False: "false"}).astype(object)
-    if pd.api.types.is_float_dtype(values):
-        whole = values.dropna().mod(1).eq(0).all()
-        texts = values.map(lambda v: f"{v:.0f}" if whole else repr(float(v)), na_action="ignore")
-    else:
-        texts = values.map(str, na_action="ignore")
+    """Cells as text; an empty one reads ``(missing)``."""
+    texts = values.astype(object).map(_cell, na_action="ignore")
     return texts.astype(object).where(values.notna(), MISSING)
+
+
+def _cell(value: object) -> str:
+    """One cell as text, whatever the others hold: whole floats lose ``.0``, booleans are lower.
+
+    >>> [_cell(value) for value in (1, 1.0, 1.5, True, "yes")]
+    ['1', '1', '1.5', 'true', 'yes']
+    """
+    if isinstance(value, bool | np.bool_):
+        return "true" if value else "false"
+    if isinstance(value, float | np.floating):
+        number = float(value)
+        return f"{number:.0f}" if number.is_integer() else repr(number)
+    return str(value)
 
 
 def _bucket(value: str, buckets: int) -> int:
@@ -262,7 +282,7 @@ def column(name: str, spec: Mapping[str, object]) -> Column:
                     None if fill is None else float(str(fill)),
                 )
             case {"values": list() | tuple() as values, **rest} if not rest:
-                return Category(name, tuple(str(v) for v in values))
+                return Category(name, tuple(_cell(v) for v in values))
             case {"buckets": buckets, **rest} if not rest:
                 return Hashed(name, int(str(buckets)))
     except ValueError as error:

@@ -29,7 +29,8 @@ def read(source: str | Path | pd.DataFrame, field: str = "data.path") -> pd.Data
     if not path.is_file():
         raise InputError(field, f"no file {str(path)!r}", "check the path and its spelling")
     try:
-        table = _parquet(path) if path.suffix == ".parquet" else _csv(path, field)
+        parquet = path.suffix.lower() == ".parquet"
+        table = pd.read_parquet(path) if parquet else _csv(path, field)
     except (ValueError, csv.Error, UnicodeDecodeError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -73,16 +74,21 @@ def filed(folder: str, file: str, title: str, publisher: str) -> Path:
     return path
 
 
-def _parquet(path: Path) -> pd.DataFrame:
-    return pd.read_parquet(path)
-
-
 def _csv(path: Path, field: str) -> pd.DataFrame:
-    if path.suffix not in (".csv", ".tsv", ".txt", ".data"):
+    if path.suffix.lower() not in (".csv", ".tsv", ".txt", ".data"):
         raise InputError(
             field, f"{path.name!r} is neither CSV nor Parquet", "convert it to .csv or .parquet"
         )
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
     separator = max(_SEPARATORS, key=header.count)
-    return pd.read_csv(path, sep=separator, encoding="utf-8-sig", skipinitialspace=True)
+    table = pd.read_csv(
+        path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False
+    )
+    if not isinstance(table.index, pd.RangeIndex):  # pandas would shift the columns by one
+        raise InputError(
+            field,
+            f"the rows of {path.name!r} have more cells than its header",
+            "name every column, or remove the separators at the ends of rows",
+        )
+    return table

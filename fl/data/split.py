@@ -1,9 +1,9 @@
 """Train, validation and test rows: split by customer, never by row, each brand by itself.
 
-A customer of one brand is drawn within the brand, stratified by label. Where customers are shared
-by brands (a household buys from many manufacturers), a customer's split is a hash of the seed and
-its id: the same at every brand, so that no test customer is ever trained on, and the same whatever
-other rows there are.
+Where each row is a customer, it is drawn within its brand, stratified by label. Where customers
+have ids, and may be known to several brands (a household buys from many manufacturers), a
+customer's split is a hash of the seed and its id: the same at every brand, so that no test customer
+is ever trained on. Either way a brand's split is the same whatever rows other brands have.
 """
 
 from __future__ import annotations

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from fl.data.dataset import DataSet, Provenance
@@ -91,6 +92,9 @@ class Table:
         if self.positive == "1" and self.negative == ("0",):
             rows = rows.assign(**{self.label: _usual(rows[self.label])})
         columns = tuple(column(name, spec) for name, spec in self.columns.items())
+        if not columns:
+            special = {self.label, self.brand_column, self.customer_column}
+            rows = rows.apply(lambda cells: cells if cells.name in special else _undeclared(cells))
         return DataSet(
             self.name,
             rows,
@@ -138,6 +142,33 @@ def _require_filled(cells: pd.Series, name: str, where: str) -> None:
             f"{int(empty.argmax()) + 1}",
             f"fill in the {where} or remove the rows",
         )
+
+
+def _undeclared(cells: pd.Series) -> pd.Series:
+    """A column whose kind nobody stated: numbers if all filled cells are, else text as it is.
+
+    Raises:
+        InputError: an infinite number, or an empty cell among numbers.
+    """
+    if cells.dtype.kind in "mM":  # a moment or a duration
+        return cells.map(str, na_action="ignore")
+    try:
+        numbers = pd.to_numeric(cells)
+    except (ValueError, TypeError):
+        return cells
+    filled = numbers.notna().to_numpy()
+    bad = np.isinf(numbers.to_numpy(np.float64, na_value=np.nan))
+    bad |= ~filled if filled.any() else False
+    if bad.any():
+        at = int(bad.argmax())
+        raise InputError(
+            f"data, column {cells.name}, row {at + 1}",
+            f"value {float(numbers.iloc[at])} is not a finite number ({int(bad.sum())} such rows)",
+            "correct or drop the rows, leave the column out (data.drop), or state every column "
+            "and what an empty cell counts as: "
+            f"data.columns={{{cells.name}: {{low: ..., high: ..., missing: ...}}, ...}}",
+        )
+    return numbers
 
 
 def _usual(labels: pd.Series) -> pd.Series:

@@ -93,9 +93,10 @@ class Ranges:
 
 
 def _buckets(values: pd.Series, where: str) -> Ints:
-    if pd.api.types.is_bool_dtype(values):
-        values = values.astype(np.float64)
-    numbers = pd.to_numeric(values, errors="coerce").to_numpy(np.float64)
+    """Text stays text, even where a cell of it reads like a number."""
+    numbers = np.full(len(values), np.nan)
+    if pd.api.types.is_numeric_dtype(values):
+        numbers = values.to_numpy(np.float64, na_value=np.nan)
     if np.isinf(numbers).any():
         row = int(np.argmax(np.isinf(numbers)))
         raise InputError(f"{where}, row {row + 1}", "value is infinite", "correct or drop the row")
