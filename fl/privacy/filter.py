@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from fl.events import PrivacyEvent
 from fl.privacy.accounting import check_delta, rdp_curve
 
-FILTER_ORDERS = (1.6, 2.2, 3.0, 4.5, 7.0, 12.0, 24.0)
+FILTER_ORDERS = (1.6, 2.2, 3.0, 4.5, 6.0, 8.0, 11.0, 15.0, 22.0, 32.0)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +25,7 @@ class RdpFilter:
 
     Guarantee: whatever events are admitted, in whatever dependence on earlier releases, together
     they are (epsilon, delta)-DP for adding or removing one unit.
-    It refuses at 20 to 60 % more than the PLD figure: the price of freedom to decide late.
+    A run is admitted by a budget of 1.2 to 1.45 times its PLD figure: the price of deciding late.
 
     Attributes:
         epsilon: the budget, > 0.
