@@ -10,6 +10,7 @@ from fl.brand import LocalBrand
 from fl.contracts import (
     Algorithm,
     Examples,
+    Ledger,
     Memory,
     NodeId,
     PrivacyPlan,
@@ -36,6 +37,7 @@ class BrandNode:
         algorithms: the brand's half of each kind of request it serves.
         seed: of the run; orders batches, never privacy noise.
         occasion: tells the arms of a benchmark apart in the derived seeds.
+        ledger: of this run; needed by a plan that promises customers something.
         memory: what is kept between requests.
         debug: re-raise instead of answering with a code; for researchers, never in deployment.
     """
@@ -49,6 +51,7 @@ class BrandNode:
     algorithms: Mapping[str, Algorithm]
     seed: int
     occasion: str = "run"
+    ledger: Ledger | None = None
     memory: Memory = field(default_factory=Memory)
     debug: bool = False
 
@@ -76,6 +79,8 @@ class BrandNode:
             self.training,
             self.seed,
             f"{self.occasion}/{request.kind}/{request.number}",
+            self.ledger,
+            self.memory.personal,
         )
         return contribute(
             request,

@@ -1,80 +1,95 @@
-"""The four arms of a comparison, for one seed. Every arm is the same coordinator's loop:
+"""The arms of a comparison, for one seed. Every arm is the same coordinator's loop:
 
-- ``alone``      a federation of one brand, for each brand
+- ``alone``      a federation of one brand, for each brand; nothing leaves it
 - ``federated``  all brands
 - ``finetuned``  all brands, then tuned on at each brand; the tuned model stays there
-- ``pooled``     a federation of one "brand" that holds all rows: the ceiling that privacy forbids
+- ``central_dp`` a federation of one "brand" that holds all rows, with the guarantee
+- ``pooled``     the same without: the ceiling that privacy forbids
 
-Each arm tries its tuning grid on train rows, takes the trial (and round) with the lowest validation
-log loss, and trains once more on train and validation rows together. Test rows are only scored.
+An arm without a guarantee tries its tuning grid on train rows, takes the trial (and round) with the
+lowest validation log loss, and trains once more on train and validation rows together. An arm with
+a guarantee tunes nothing: it trains once, on both, as configured. Test rows are only scored.
 """
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import torch
 
-from clients.node import BrandNode
-from experiments.journal import Journal, Piece, from_progress, memory_of, to_progress
-from experiments.prepare import Prepared, Splits
-from experiments.settings import Settings, Trial
+from experiments.journal import Piece
+from experiments.learning import Bench, Learned, Recipe, learn, made_nodes
+from experiments.prepare import Splits
+from experiments.settings import Settings, Variant
+from experiments.tuning import Trial
 from fl import arrays
 from fl.algorithms.fedavg import FedAvg
-from fl.algorithms.query import SumQuery
 from fl.arrays import Arrays
-from fl.contracts import Algorithm, Floats, Memory, concatenate
-from fl.doors import Training
-from fl.errors import NoAnswer
-from fl.federation.inprocess import InProcessFederation
-from fl.models.parameters import load, parameters
-from fl.round import coordinate
-from fl.seeds import numpy_generator, torch_generator
-from fl.tasks.conversion import Conversion, metrics
-from server.coordinator import Coordinator, Progress
+from fl.contracts import Algorithm, Floats, Request, concatenate
+from fl.errors import Code, NoAnswer
+from fl.events import PrivacyEvent
+from fl.models.parameters import load
+from fl.privacy import NoPrivacy, Plan
+from fl.seeds import torch_generator
+from server.coordinator import Progress
 
 POOLED = "pooled"
 ALL = "(all)"  # where the scores of all brands' test rows at once are kept
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """Everything that is fixed for one seed.
+class Result:
+    """What an arm leaves: a model per brand, how it was tuned, and how the last training went.
 
     Attributes:
-        settings: the experiment.
-        task: in the shared schema.
-        seed: of this repetition.
-        rows: encoded, by brand and pooled.
-        journal: finished pieces of this seed.
-        tick: told how much work was done, in brand-rounds.
+        plan: as it was in force.
+        spent: what each ledger's keeper has booked; empty without a guarantee.
     """
-
-    settings: Settings
-    task: Conversion
-    seed: int
-    rows: Prepared
-    journal: Journal
-    tick: Callable[[int], None]
-
-    @property
-    def start(self) -> Arrays:
-        """The first parameters, the same for every arm."""
-        return parameters(self.task.model(torch_generator(self.seed, "model")))
-
-
-@dataclass(frozen=True, slots=True)
-class Result:
-    """What an arm leaves: a model per brand, how it was tuned, and how the last training went."""
 
     models: Mapping[str, Arrays]
     chosen: Mapping[str, Trial]
     rounds: Mapping[str, int]
+    plan: Plan
     progress: Progress | None = None
     tuned_on_train: Arrays | None = None
+    spent: Mapping[str, PrivacyEvent] = field(default_factory=dict)
+
+
+def arm_key(arm: str, variant: Variant) -> str:
+    """How an arm is called in journals and results: ``alone`` and ``pooled`` have no variants."""
+    return arm if arm in ("alone", "pooled") else f"{arm}@{variant.label}"
+
+
+def arm_keys(how: Settings) -> dict[str, tuple[str, Variant | None]]:
+    """Every arm of the settings, in order of display: its key, name, and guarantee if any."""
+    keys: dict[str, tuple[str, Variant | None]] = {}
+    for arm in how.arms:
+        for variant in how.variants:
+            if arm in ("alone", "pooled"):
+                keys[arm] = (arm, None)
+            elif arm != "central_dp" or variant.central:
+                keys[arm_key(arm, variant)] = (arm, variant if variant.private else None)
+    return keys
+
+
+def all_arms(bench: Bench) -> dict[str, Result]:
+    """Every arm that the settings ask for, in order, by :func:`arm_key`."""
+    how, results = bench.settings, {}
+    if "alone" in how.arms:
+        results["alone"] = alone(bench)
+    for variant in how.variants:
+        if "federated" in how.arms:
+            shared = federated(bench, variant)
+            results[arm_key("federated", variant)] = shared
+            if "finetuned" in how.arms:
+                results[arm_key("finetuned", variant)] = finetuned(bench, variant, shared)
+        if "central_dp" in how.arms and variant.central:
+            results[arm_key("central_dp", variant)] = central(bench, variant)
+    if "pooled" in how.arms:
+        results["pooled"] = pooled(bench)
+    return results
 
 
 def alone(bench: Bench) -> Result:
@@ -89,12 +104,29 @@ def alone(bench: Bench) -> Result:
         {brand: next(iter(part.models.values())) for brand, part in parts.items()},
         {brand: part.chosen["all"] for brand, part in parts.items()},
         {brand: part.rounds["all"] for brand, part in parts.items()},
+        NoPrivacy(),
     )
 
 
-def federated(bench: Bench) -> Result:
+def federated(bench: Bench, variant: Variant) -> Result:
     """All brands, no record leaving."""
-    return _tuned(bench, "federated", bench.rows.brands, "federated", bench.settings.algorithm)
+    brands, algorithm, key = bench.rows.brands, bench.settings.algorithm, f"fed@{variant.label}"
+    if variant.private:
+        return _private(bench, brands, key, variant.plan, algorithm)
+    return _tuned(bench, "federated", brands, key, algorithm, variant.plan)
+
+
+def central(bench: Bench, variant: Variant) -> Result:
+    """All rows in one place, trained with the same guarantee."""
+    part = _private(
+        bench,
+        {POOLED: bench.rows.pooled},
+        f"central@{variant.label}",
+        variant.central_plan,
+        bench.settings.algorithm,
+    )
+    model = next(iter(part.models.values()))
+    return replace(part, models={brand: model for brand in bench.rows.brands})
 
 
 def pooled(bench: Bench) -> Result:
@@ -104,24 +136,23 @@ def pooled(bench: Bench) -> Result:
     return replace(part, models={brand: model for brand in bench.rows.brands})
 
 
-def finetuned(bench: Bench, shared: Result) -> Result:
+def finetuned(bench: Bench, variant: Variant, shared: Result) -> Result:
     """The federated model tuned on at each brand, which picks its own trial by itself."""
     trials = bench.settings.tuning.trials("finetuned")
     chosen = {brand: trials[0] for brand in bench.rows.brands}
-    if len(trials) > 1 and shared.tuned_on_train is not None:
+    final = next(iter(shared.models.values()))
+    if len(trials) > 1 and bench.settings.preparation.validation:
+        start = final if shared.tuned_on_train is None else shared.tuned_on_train
         losses = [
-            _validation_losses(
-                bench, _finetune(bench, shared.tuned_on_train, i, {}, bench.rows.brands)
-            )
+            _validation_losses(bench, _finetune(bench, variant, start, i, {}, bench.rows.brands))
             for i in range(len(trials))
         ]
         for brand in bench.rows.brands:
             judged = [(losses[i][brand], i) for i in range(len(trials)) if brand in losses[i]]
             chosen[brand] = trials[min(judged)[1]] if judged else trials[0]
     whole = {brand: _refit(splits) for brand, splits in bench.rows.brands.items()}
-    final = next(iter(shared.models.values()))
-    models = _finetune(bench, final, None, chosen, whole)
-    return Result(models, chosen, {})
+    models = _finetune(bench, variant, final, None, chosen, whole)
+    return Result(models, chosen, {}, shared.plan, spent=shared.spent)
 
 
 def scores(bench: Bench, arm: str, result: Result) -> dict[str, Floats]:
@@ -132,12 +163,13 @@ def scores(bench: Bench, arm: str, result: Result) -> dict[str, Floats]:
     """
     model = bench.task.model(torch_generator(bench.seed, "model"))
     scored = {}
+    central_rows = arm == "pooled" or arm.startswith("central_dp")
     for brand, splits in bench.rows.brands.items():
         if brand in result.models:
             load(model, result.models[brand])
-            rows = bench.rows.own(brand, "test") if arm == "pooled" else splits["test"]
+            rows = bench.rows.own(brand, "test") if central_rows else splits["test"]
             scored[brand] = bench.task.scores(model, rows)
-    if arm in ("federated", "pooled"):
+    if arm.partition("@")[0] in ("federated", "pooled", "central_dp"):
         load(model, next(iter(result.models.values())))
         return {**scored, ALL: bench.task.scores(model, bench.rows.pooled["test"])}
     complete = len(scored) == len(bench.rows.brands)
@@ -146,34 +178,62 @@ def scores(bench: Bench, arm: str, result: Result) -> dict[str, Floats]:
 
 def work(settings: Settings, brands: int) -> int:
     """How many brand-rounds one seed costs at most."""
-    trials = settings.tuning.budget + 1 if settings.preparation.validation else 1
-    return brands * settings.rounds * trials * len([a for a in settings.arms if a != "finetuned"])
+    tuned = settings.tuning.budget + 1 if settings.preparation.validation else 1
+    one = brands * settings.rounds
+    total = sum(one * tuned for arm in ("alone", "pooled") if arm in settings.arms)
+    for variant in settings.variants:
+        if "federated" in settings.arms:
+            total += one * (1 if variant.private else tuned)
+        if "central_dp" in settings.arms and variant.central:
+            total += one
+    return total
+
+
+def _private(
+    bench: Bench, brands: Mapping[str, Splits], key: str, plan: Plan, algorithm: Algorithm
+) -> Result:
+    """One training on train and validation rows, as configured."""
+    how = bench.settings
+    whole = {brand: _refit(splits) for brand, splits in brands.items()}
+    recipe = Recipe(algorithm, how.training, plan, how.rounds, validate=False)
+    done = learn(bench, key, whole, recipe)
+    model = algorithm.params(done.progress.state)
+    everybody = {brand: model for brand in brands}
+    rounds = {"all": how.rounds}
+    return Result(everybody, {}, rounds, done.plan, done.progress, None, done.spent)
 
 
 def _tuned(
-    bench: Bench, arm: str, brands: Mapping[str, Splits], key: str, algorithm: Algorithm
+    bench: Bench,
+    arm: str,
+    brands: Mapping[str, Splits],
+    key: str,
+    algorithm: Algorithm,
+    plan: Plan | None = None,
 ) -> Result:
     """Try the arm's grid, then train the winner on train and validation rows together."""
     how, trials = bench.settings, bench.settings.tuning.trials(arm)
+    plan = plan or NoPrivacy()
     chosen, rounds, on_train = trials[0], how.rounds, None
     if how.preparation.validation:
-        tries = []
+        tries: list[Learned] = []
         for i, trial in enumerate(trials):
             training, own = trial.training(how.training), trial.algorithm(algorithm)
-            tries.append(_learn(bench, f"{key}/trial-{i}", brands, own, training, how.rounds, True))
-        bests = [_best(progress, how.tuning.rounds) for progress in tries]
+            recipe = Recipe(own, training, plan, how.rounds, validate=True)
+            tries.append(learn(bench, f"{key}/trial-{i}", brands, recipe))
+        bests = [_best(one.progress, how.tuning.rounds) for one in tries]
         winner = min(range(len(trials)), key=lambda i: bests[i][1])
         chosen, rounds = trials[winner], bests[winner][0]
-        best = tries[winner].best
+        best = tries[winner].progress.best
         on_train = best.params if best else None
     whole = {brand: _refit(splits) for brand, splits in brands.items()}
     training, own = chosen.training(how.training), chosen.algorithm(algorithm)
-    final = _learn(bench, f"{key}/final", whole, own, training, rounds, False)
-    model = own.params(final.state)
+    last = learn(bench, f"{key}/final", whole, Recipe(own, training, plan, rounds, validate=False))
+    final, model = last.progress, own.params(last.progress.state)
     if how.preparation.validation:  # the curve is that of the winning trial
-        final = replace(final, history=tries[winner].history)
+        final = replace(final, history=tries[winner].progress.history)
     models = {brand: model for brand in brands}
-    return Result(models, {"all": chosen}, {"all": rounds}, final, on_train)
+    return Result(models, {"all": chosen}, {"all": rounds}, last.plan, final, on_train)
 
 
 def _best(progress: Progress, rounds: str) -> tuple[int, float]:
@@ -182,92 +242,31 @@ def _best(progress: Progress, rounds: str) -> tuple[int, float]:
     return progress.number, progress.history[-1].metrics["log_loss"]
 
 
-def _learn(
-    bench: Bench,
-    key: str,
-    brands: Mapping[str, Splits],
-    algorithm: Algorithm,
-    training: Training,
-    rounds: int,
-    validate: bool,
-) -> Progress:
-    """One training, taken up from the journal where it was left."""
-    how, journal_key = bench.settings, f"seed-{bench.seed}/{key}"
-    validation = SumQuery("validation", bench.task.statistics())
-    nodes = _nodes(bench, brands, training, {"train": algorithm, "validate": validation}, key)
-    coordinator = Coordinator(
-        InProcessFederation({name: node.handle for name, node in nodes.items()}),
-        algorithm,
-        how.plan,
-        how.summing,
-        bench.seed,
-        validation if validate else None,
-        metrics,
-        how.evaluate_every,
-    )
-    stored = bench.journal.get(journal_key)
-    progress = coordinator.start(bench.start)
-    if stored is not None:
-        progress = to_progress(stored)
-        for name, node in nodes.items():
-            node.memory = Memory(memory_of(stored, name))
-        bench.tick(len(brands) * progress.number)
-        if stored.note["done"]:
-            bench.tick(len(brands) * (how.rounds - progress.number))
-            return progress
-
-    def store(latest: Progress, done: bool) -> None:
-        memories = {name: node.memory.arrays for name, node in nodes.items()}
-        bench.journal.put(journal_key, from_progress(latest, memories, done))
-
-    saved = time.monotonic()
-
-    def after(latest: Progress) -> None:
-        nonlocal saved
-        bench.tick(len(brands))
-        if time.monotonic() - saved >= how.runtime.checkpoint_seconds:
-            store(latest, False)
-            saved = time.monotonic()
-
-    began = saved
-    progress = coordinator.run(progress, rounds, after)
-    if time.monotonic() - began >= how.runtime.checkpoint_seconds / 10:
-        store(progress, True)  # what took less is computed again, to the same arrays
-    bench.tick(len(brands) * (how.rounds - rounds))
-    return progress
-
-
 def _finetune(
     bench: Bench,
+    variant: Variant,
     start: Arrays,
     trial: int | None,
     chosen: Mapping[str, Trial],
     brands: Mapping[str, Splits],
 ) -> dict[str, Arrays]:
     """One personal round with one trial for all brands, or with each brand's chosen trial."""
-    key = f"seed-{bench.seed}/finetuned/{'final' if trial is None else f'trial-{trial}'}"
+    name = "final" if trial is None else f"trial-{trial}"
+    key = f"seed-{bench.seed}/finetuned@{variant.label}/{name}"
     if (stored := bench.journal.get(key)) is not None:
         kept = {brand: arrays.below(brand, stored.arrays) for brand in brands}
         return {brand: model for brand, model in kept.items() if model}
     trials = bench.settings.tuning.trials("finetuned")
-    nodes: dict[str, BrandNode] = {}
+    models: dict[str, Arrays] = {}
     for brand, splits in brands.items():
         own = chosen[brand] if trial is None else trials[trial]
-        training = own.training(bench.settings.training)
-        served = {"finetune": own.finetune()}
-        nodes |= _nodes(bench, {brand: splits}, training, served, "finetuned")
-    coordinate(
-        1,
-        start,
-        kind="finetune",
-        federation=InProcessFederation({name: node.handle for name, node in nodes.items()}),
-        algorithm=trials[0].finetune(),
-        plan=bench.settings.plan,
-        summing=bench.settings.summing,
-        rng=numpy_generator(bench.seed, "cohort", "finetune", 1),
-    )
-    kept = {name: arrays.below("personal", node.memory.arrays) for name, node in nodes.items()}
-    models: dict[str, Arrays] = {name: model for name, model in kept.items() if model}
+        training, tune = own.training(bench.settings.training), own.finetune()
+        nodes = made_nodes(
+            bench, {brand: splits}, NoPrivacy(), training, {"finetune": tune}, "finetuned", {}
+        )
+        reply = nodes[brand].handle(Request("finetune", 1, tune.broadcast(start)))
+        if reply.code is Code.OK:  # else the reason is in the brand's log; it has no model here
+            models[brand] = nodes[brand].memory.personal["personal"]
     content = {f"{brand}/{name}": a for brand, m in models.items() for name, a in m.items()}
     bench.journal.put(key, Piece(content, {}))
     return models
@@ -284,31 +283,6 @@ def _validation_losses(bench: Bench, models: Mapping[str, Arrays]) -> dict[str, 
         with torch.no_grad():
             losses[brand] = float(bench.task.losses(model, splits["validation"]).double().mean())
     return losses
-
-
-def _nodes(
-    bench: Bench,
-    brands: Mapping[str, Splits],
-    training: Training,
-    algorithms: Mapping[str, Algorithm],
-    key: str,
-) -> dict[str, BrandNode]:
-    how = bench.settings
-    return {
-        name: BrandNode(
-            name,
-            splits,
-            bench.task,
-            how.plan,
-            how.summing,
-            training,
-            algorithms,
-            bench.seed,
-            key,
-            debug=how.runtime.debug,
-        )
-        for name, splits in brands.items()
-    }
 
 
 def _refit(splits: Splits) -> Splits:

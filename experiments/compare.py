@@ -18,6 +18,7 @@ import torch
 
 from experiments import arms, record
 from experiments.journal import Journal, Piece
+from experiments.learning import Bench
 from experiments.pool import share_out
 from experiments.prepare import Tables, encode, shared_schema
 from experiments.progress import meter
@@ -121,29 +122,15 @@ def run_seed(
     """All arms of one seed, as a piece: test scores, labels, models, and how they came about."""
     torch.set_num_threads(1)
     task = how.task(shared_schema(data, tables, how, seed))
-    bench = arms.Bench(
-        how, task, seed, encode(task, tables, how.preparation.scaling), journal, tick
-    )
-    results: dict[str, arms.Result] = {}
-    for arm in how.arms:
-        match arm:
-            case "alone":
-                results[arm] = arms.alone(bench)
-            case "federated":
-                results[arm] = arms.federated(bench)
-            case "finetuned":
-                results[arm] = arms.finetuned(bench, results["federated"])
-            case "pooled":
-                results[arm] = arms.pooled(bench)
+    bench = Bench(how, task, seed, encode(task, tables, how.preparation.scaling), journal, tick)
+    results = arms.all_arms(bench)
     content = {f"y/{b}": s["test"].y_b.numpy() for b, s in bench.rows.brands.items()}
     content[f"y/{arms.ALL}"] = bench.rows.pooled["test"].y_b.numpy()
     for arm, result in results.items():
         for brand, p in arms.scores(bench, arm, result).items():
             content[f"p/{arm}/{brand}"] = p
-    for arm in ("federated", "pooled"):
-        if arm in results and results[arm].models:
-            model = next(iter(results[arm].models.values()))
-            content |= arrays.within(f"model/{arm}", model)
+        if result.models and not arm.startswith(("alone", "finetuned")):
+            content |= arrays.within(f"model/{arm}", next(iter(result.models.values())))
     return Piece({k: np.asarray(v) for k, v in content.items()}, record.note(results, seed))
 
 

@@ -19,6 +19,8 @@ import numpy as np
 
 from fl import arrays
 from fl.arrays import Arrays
+from fl.config import choose, plain
+from fl.privacy import PLANS, Plan
 from fl.report.files import atomic_write
 from server.coordinator import Absence, Best, Point, Progress
 
@@ -61,21 +63,31 @@ class Journal:
         return self.folder / f"{shown}.{hashlib.sha256(key.encode()).hexdigest()[:16]}.npz"
 
 
-def from_progress(progress: Progress, memories: Mapping[str, Arrays], done: bool) -> Piece:
-    """A training as a piece: the coordinator's progress and every simulated brand's memory."""
+def from_progress(
+    progress: Progress,
+    memories: Mapping[str, tuple[Arrays, Mapping[str, Arrays]]],
+    plan: Plan,
+    *,
+    done: bool,
+) -> Piece:
+    """A training as a piece: the coordinator's progress, the brands' memories, the plan in force.
+
+    Of each memory, the algorithm's arrays and the personal models by name.
+    """
     best = progress.best
     content = {
         **arrays.within("state", progress.state),
         **(arrays.within("best", best.params) if best else {}),
-        **{
-            f"memory/{brand}/{name}": array
-            for brand, memory in memories.items()
-            for name, array in memory.items()
-        },
     }
+    for brand, (kept, personal) in memories.items():
+        content |= arrays.within(f"memory/{brand}", kept)
+        for name, model in personal.items():
+            content |= arrays.within(f"personal/{brand}/{name}", model)
     note = {
         "number": progress.number,
         "done": done,
+        "plan": plain(plan),
+        "personal": {brand: sorted(personal) for brand, (_, personal) in memories.items()},
         "history": [asdict(point) for point in progress.history],
         "absences": [asdict(absence) for absence in progress.absences],
         "best": {"number": best.number, "log_loss": best.log_loss} if best else None,
@@ -95,6 +107,13 @@ def to_progress(piece: Piece) -> Progress:
     )
 
 
-def memory_of(piece: Piece, brand: str) -> Arrays:
-    """One brand's memory in a stored training."""
-    return arrays.below(f"memory/{brand}", piece.arrays)
+def memory_of(piece: Piece, brand: str) -> tuple[Arrays, dict[str, Arrays]]:
+    """One brand's memory in a stored training: the algorithm's arrays, and personal models."""
+    names = piece.note["personal"].get(brand, [])
+    personal = {n: arrays.below(f"personal/{brand}/{n}", piece.arrays) for n in names}
+    return arrays.below(f"memory/{brand}", piece.arrays), dict(personal)
+
+
+def plan_of(piece: Piece) -> Plan:
+    """The plan of a stored training, with its noise."""
+    return choose(PLANS, piece.note["plan"], "privacy")

@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from clients.node import BrandNode
 from experiments.settings import Settings
-from fl.algorithms.query import SumQuery
+from fl.algorithms.query import evaluation
 from fl.contracts import Examples, Task, concatenate
 from fl.data.dataset import DataSet
 from fl.data.divide import SPLITS, BrandTable
@@ -16,8 +16,9 @@ from fl.data.schema import Schema
 from fl.doors import Training
 from fl.errors import InputError
 from fl.federation.inprocess import InProcessFederation
+from fl.privacy import NoPrivacy
 from fl.round import coordinate
-from fl.seeds import numpy_generator
+from fl.seeds import derive
 from fl.tasks.ranges import Ranges
 
 Tables = Mapping[str, BrandTable]
@@ -77,17 +78,23 @@ def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Sc
     if data.schema.columns:
         return data.schema
     reserved = {data.schema.label, data.brand, data.customer, data.split}
+    if private := [variant.label for variant in how.variants if variant.private]:
+        raise InputError(
+            "data.columns",
+            f"are not stated, and asking the brands for them is not part of {private[0]}",
+            "state them: +data.columns.NAME='{low: 0, high: 10}', one for each feature",
+        )
     columns = tuple(str(name) for name in data.rows.columns if name not in reserved)
     if not columns:
         raise InputError("data", "the table has no column beside the label", "add features")
     task = Ranges(columns, data.schema.label, data.schema.positive, data.schema.negative)
-    query = SumQuery("known", task.statistics())
+    query, plan = evaluation(task, "known"), NoPrivacy()
     nodes = {
         brand: BrandNode(
             brand,
             {"known": _known(task, table, brand)},
             task,
-            how.plan,
+            plan,
             how.summing,
             Training(),
             {"ranges": query},
@@ -103,9 +110,9 @@ def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Sc
         kind="ranges",
         federation=InProcessFederation({name: node.handle for name, node in nodes.items()}),
         algorithm=query,
-        plan=how.plan,
+        plan=plan,
         summing=how.summing,
-        rng=numpy_generator(seed, "cohort", "ranges", 1),
+        seed=derive(seed, "ranges"),
     )
     return task.read(answer.state)
 

@@ -16,10 +16,14 @@ from typing import Any
 from experiments.arms import Result
 from experiments.journal import Piece
 from experiments.prepare import Tables
-from experiments.settings import Settings
+from experiments.promises import statements
+from experiments.settings import Settings, Variant
 from experiments.summary import additive_curves, calibration, summarise_run
+from experiments.tuning import TUNED
 from fl import arrays
+from fl.config import plain
 from fl.data.dataset import DataSet
+from fl.events import to_json as to_event
 from fl.report.files import atomic_write
 from fl.report.rows import from_json, to_json
 
@@ -59,9 +63,10 @@ def opening(how: Settings, data: DataSet, tables: Tables) -> dict[str, Any]:
         "seeds": list(how.seeds),
         "evaluation": _EVALUATION,
         "privacy": {
-            "name": how.plan.name,
-            "unit": str(how.plan.unit),
-            "statement": "No privacy guarantee: exact updates and exact counts leave each brand.",
+            "name": how.variants[0].plan.name,
+            "label": how.variants[0].label,
+            "unit": str(how.variants[0].plan.unit),
+            "statement": _promise(how.variants[0]),
         },
         "secure_sum": how.summing.name,
         "data": {
@@ -100,7 +105,13 @@ def note(results: Mapping[str, Result], seed: int) -> dict[str, Any]:
         }
         for arm, result in results.items()
     }
-    return {"history": history, "absent": absent, "chosen": chosen}
+    spent = {
+        arm: {keeper: to_event(event) for keeper, event in result.spent.items()}
+        for arm, result in results.items()
+        if result.spent
+    }
+    plans = {arm: plain(result.plan) for arm, result in results.items()}
+    return {"history": history, "absent": absent, "chosen": chosen, "spent": spent, "plans": plans}
 
 
 def publish(
@@ -120,14 +131,16 @@ def publish(
         "seconds": round(seconds, 1),
         "tuning": {
             "budget": how.tuning.budget,
-            "arms": {arm: [dict(t.values) for t in how.tuning.trials(arm)] for arm in how.arms},
+            "arms": {arm: [dict(t.values) for t in how.tuning.trials(arm)] for arm in how.arms if arm in TUNED},
             "chosen": {str(seed): piece.note["chosen"] for seed, piece in pieces.items()},
         },
         "absent": [a for piece in pieces.values() for a in piece.note["absent"]],
         "history": [h for piece in pieces.values() for h in piece.note["history"]],
         "calibration": calibration(how, pieces),
         "additive": additive_curves(how, data, pieces[how.seeds[0]]),
-        "gains": summary.gains,
+        "gains": summary.gains[how.variants[0].label],
+        "gains_by_privacy": summary.gains,
+        "statements": statements(how, pieces[how.seeds[0]]),
         "arrays": {str(seed): arrays.digest(_models({seed: p})) for seed, p in pieces.items()},
     }
     run = _plain(run)
@@ -135,6 +148,12 @@ def publish(
     atomic_write(out / "models.npz", arrays.to_bytes(_models(pieces)))
     write_report(out, summary.rows, run)
     write(out, {**run, "status": "finished"})
+
+
+def _promise(variant: Variant) -> str:
+    if not variant.private:
+        return "No privacy guarantee: exact updates and exact counts leave each brand."
+    return variant.plan.trust
 
 
 def write(out: Path, run: Mapping[str, Any]) -> None:
@@ -152,7 +171,7 @@ def show(out: Path) -> None:
     console = Console()
     if not console.is_terminal:
         console = Console(width=100)
-    terminal(console, from_json(out / "results.json"), run["gains"])
+    terminal(console, from_json(out / "results.json"), run)
     sys.stdout.write(f"{run['seconds']:.0f} s. Report: {out / 'report.html'}\n")
 
 

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
+from experiments.tuning import TUNED, Tuning
 from fl.algorithms import ALGORITHMS
-from fl.algorithms.finetune import FineTune
-from fl.config import Values, build, choose
-from fl.contracts import Algorithm, PrivacyPlan, SecureSum, Unit
+from fl.config import Values, build, choose, plain
+from fl.contracts import Algorithm, SecureSum, Unit
 from fl.data.catalog import DATASETS
 from fl.data.dataset import DataSet
 from fl.data.divide import Partition, Preparation
@@ -19,10 +17,10 @@ from fl.data.schema import Schema
 from fl.doors import Training
 from fl.errors import InputError
 from fl.models import MODELS
-from fl.privacy import PLANS, SECURE_SUMS
+from fl.privacy import PLANS, SECURE_SUMS, NoPrivacy, Plan
 from fl.tasks.conversion import Conversion, ModelConfig
 
-ARMS = ("alone", "federated", "finetuned", "pooled")
+ARMS = ("alone", "federated", "finetuned", "central_dp", "pooled")
 _GROUPS = ("data", "partition", "preparation", "task", "model", "algorithm", "privacy")
 _KEYS = {
     *_GROUPS,
@@ -37,6 +35,8 @@ _KEYS = {
     "arms",
     "tuning",
     "out",
+    "plans",
+    "epsilons",
 }
 
 
@@ -90,69 +90,31 @@ class Runtime:
 
 
 @dataclass(frozen=True, slots=True)
-class Trial:
-    """One point of an arm's tuning grid: the values that differ from the config's."""
-
-    values: Mapping[str, float | int | str]
-
-    def training(self, base: Training) -> Training:
-        """``base`` with this trial's local loop."""
-        own = {k: v for k, v in self.values.items() if k in Training.__slots__}
-        return build(Training, {**_plain(base), **own}, "tuning")
-
-    def algorithm(self, base: Algorithm) -> Algorithm:
-        """``base`` with this trial's ``algorithm.*`` values."""
-        own = {
-            k.removeprefix("algorithm."): v
-            for k, v in self.values.items()
-            if k.startswith("algorithm.")
-        }
-        return choose(ALGORITHMS, {**_plain(base), **own}, "tuning") if own else base
-
-    def finetune(self) -> FineTune:
-        """Fine-tuning with this trial's ``pull``."""
-        own = {k: v for k, v in self.values.items() if k == "pull"}
-        return build(FineTune, own, "tuning.finetuned")
-
-
-@dataclass(frozen=True, slots=True)
-class Tuning:
-    """The same number of trials for every arm, judged by validation log loss.
+class Variant:
+    """One guarantee under which the federated arms run.
 
     Attributes:
-        budget: trials per arm, >= 1.
-        alone, federated, finetuned, pooled: for each, lists of values by name; their grid must
-            have exactly ``budget`` points. Names are those of ``training``, ``algorithm.NAME`` for
-            the federated arm, and ``pull`` for the finetuned one.
-        rounds: ``best`` keeps the round with the lowest validation loss, ``last`` the last one.
+        label: ``none``, or the plan's name and epsilon, such as ``local-0.5``.
+        plan: as configured; not yet calibrated.
     """
 
-    budget: int = 1
-    rounds: str = "best"
-    alone: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    federated: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    finetuned: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
-    pooled: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
+    label: str
+    plan: Plan
 
-    def __post_init__(self) -> None:
-        if self.rounds not in ("best", "last"):
-            raise ValueError(f"Expected rounds={self.rounds!r} to be 'best' or 'last'.")
-        for arm in ARMS:
-            points = len(self.trials(arm))
-            if points != self.budget:
-                raise InputError(
-                    f"tuning.{arm}",
-                    f"its grid has {points} points, and every arm gets tuning.budget={self.budget}",
-                    f"give each arm lists with {self.budget} combinations, such as "
-                    f"tuning.{arm}.{next(iter(getattr(self, arm)), 'learning_rate')}=[...], or "
-                    "change tuning.budget",
-                )
+    @property
+    def private(self) -> bool:
+        """Whether it promises anything."""
+        return self.plan.unit is not Unit.NONE
 
-    def trials(self, arm: str) -> tuple[Trial, ...]:
-        """The grid of one arm, in a fixed order."""
-        space: Mapping[str, tuple[Any, ...]] = getattr(self, arm)
-        points = itertools.product(*space.values())
-        return tuple(Trial(dict(zip(space, point, strict=True))) for point in points)
+    @property
+    def central(self) -> bool:
+        """Whether it can be had with all rows in one place."""
+        return self.plan.unit is Unit.CUSTOMER
+
+    @property
+    def central_plan(self) -> Plan:
+        """The same guarantee where one party holds all rows and adds all noise."""
+        return choose(PLANS, {**plain(self.plan), "name": "local"}, "privacy")
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +129,7 @@ class Settings:
     options: ConversionOptions
     architecture: ModelConfig
     algorithm: Algorithm
-    plan: PrivacyPlan
+    variants: tuple[Variant, ...]
     summing: SecureSum
     runtime: Runtime
     training: Training
@@ -205,7 +167,7 @@ def settings(values: Values) -> Settings:
         options=build(ConversionOptions, values["task"], "task"),
         architecture=choose(MODELS, values["model"], "model"),
         algorithm=choose(ALGORITHMS, values["algorithm"], "algorithm"),
-        plan=choose(PLANS, values["privacy"], "privacy"),
+        variants=_variants(values),
         summing=choose(SECURE_SUMS, values["secure_sum"], "secure_sum"),
         runtime=build(Runtime, values["runtime"], "runtime"),
         training=build(Training, values["training"], "training"),
@@ -220,8 +182,39 @@ def settings(values: Values) -> Settings:
     return made
 
 
+def _variants(values: Values) -> tuple[Variant, ...]:
+    """The run's own privacy first, then each plan of ``plans`` at each epsilon of ``epsilons``."""
+    chosen = [choose(PLANS, values["privacy"], "privacy")]
+    others, epsilons = values["plans"] or {}, _listed(values["epsilons"])
+    if bool(others) != bool(epsilons):
+        raise InputError(
+            "epsilons", f"{epsilons!r} goes with plans={sorted(others)!r}", "give both, or neither"
+        )
+    for name, plan in others.items():
+        chosen += [
+            choose(PLANS, {**plan, "epsilon": e, "noise_multiplier": None}, f"plans.{name}")
+            for e in epsilons
+        ]
+    return tuple(Variant(_label(plan), plan) for plan in chosen)
+
+
+def _label(plan: Plan) -> str:
+    if isinstance(plan, NoPrivacy):
+        return "none"
+    if plan.epsilon is None:
+        return f"{plan.name}-noise-{plan.noise_multiplier:g}"
+    return f"{plan.name}-{plan.epsilon:g}"
+
+
 def _check_together(made: Settings) -> None:
-    for arm in made.arms:
+    labels = [variant.label for variant in made.variants]
+    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
+        raise InputError("epsilons", f"{repeated[0]} is asked for twice", "name it once")
+    if "central_dp" in made.arms and not any(v.private for v in made.variants):
+        raise InputError(
+            "arms", "'central_dp' needs a privacy plan", "set privacy=local, or drop the arm"
+        )
+    for arm in (arm for arm in made.arms if arm in TUNED):
         for trial in made.tuning.trials(arm):
             trial.training(made.training)
             trial.algorithm(made.algorithm)
@@ -237,10 +230,11 @@ def _check_together(made: Settings) -> None:
                         "nothing of that name can be tuned in this arm",
                         f"use one of {', '.join(Training.__slots__)}",
                     )
-    if made.preparation.scaling == "own" and made.plan.unit is not Unit.NONE:
+    private = [variant for variant in made.variants if variant.private]
+    if made.preparation.scaling == "own" and private:
         raise InputError(
             "preparation.scaling",
-            f"'own' scales by the brand's rows, which privacy={made.plan.name} does not cover",
+            f"'own' scales by the brand's rows, which {private[0].label} does not cover",
             "set preparation.scaling=bounds",
         )
     if made.tuning.budget > 1 and not made.preparation.validation:
@@ -278,10 +272,6 @@ def _arms(value: Any) -> tuple[str, ...]:
 
 def _listed(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else ()
-
-
-def _plain(config: Any) -> dict[str, Any]:
-    return {name: getattr(config, name) for name in type(config).__slots__}
 
 
 def with_workers(made: Settings, workers: int) -> Settings:

@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 
-from experiments.arms import ALL
+from experiments.arms import ALL, arm_key, arm_keys
 from experiments.journal import Piece
-from experiments.settings import Settings
+from experiments.settings import Settings, Variant
 from fl import arrays
 from fl.contracts import Floats
 from fl.data.dataset import DataSet
+from fl.events import from_json
 from fl.models.additive import Additive
+from fl.privacy import NoPrivacy
+from fl.privacy.accounting import pld_epsilon
 from fl.report.metrics import METRICS, NAN, calibration_curve
-from fl.report.rows import Gains, Row, Setting, gains, summarise
+from fl.report.rows import Gains, PerBrand, Row, Setting, Values, gains, summarise
 
 Pieces = Mapping[int, Piece]
 MAIN = "auc"  # the metric of paired gains
@@ -24,10 +27,15 @@ MAIN = "auc"  # the metric of paired gains
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What a report shows of the finished seeds."""
+    """What a report shows of the finished seeds.
+
+    Attributes:
+        rows: of every arm under every guarantee.
+        gains: paired by seed, by the label of the guarantee.
+    """
 
     rows: list[Row]
-    gains: Gains
+    gains: Mapping[str, Gains]
 
 
 def summarise_run(how: Settings, data: DataSet, pieces: Pieces) -> Summary:
@@ -37,34 +45,50 @@ def summarise_run(how: Settings, data: DataSet, pieces: Pieces) -> Summary:
     """
     brands = sorted({b for piece in pieces.values() for b in arrays.below("y", piece.arrays)})
     brands.remove(ALL)
-    values = {
-        arm: {
-            metric: {brand: _per_seed(pieces, arm, brand, of.function) for brand in brands}
+    rows: list[Row] = []
+    main: dict[str, dict[str, PerBrand]] = {}
+    for key, (arm, variant) in arm_keys(how).items():
+        values = {
+            metric: {brand: _per_seed(pieces, key, brand, of.function) for brand in brands}
             for metric, of in METRICS.items()
         }
-        for arm in how.arms
-    }
-    together = {
-        arm: {metric: _per_seed(pieces, arm, ALL, of.function) for metric, of in METRICS.items()}
-        for arm in how.arms
-    }
-    setting = Setting(
-        experiment=how.experiment,
-        data=data.name,
-        task="conversion",
-        model=how.architecture.name,
-        algorithm=how.algorithm.name,
-        privacy=how.plan.name,
-    )
-    rows = summarise(setting, values, pooled=together, tiers=data.tiers)
-    return Summary(rows, gains(values, MAIN, tiers=data.tiers))
+        together = {m: _per_seed(pieces, key, ALL, of.function) for m, of in METRICS.items()}
+        setting = Setting(
+            experiment=how.experiment,
+            data=data.name,
+            task="conversion",
+            model=how.architecture.name,
+            algorithm="fedavg" if arm in ("alone", "pooled") else how.algorithm.name,
+            privacy=variant.plan.name if variant else "none",
+            epsilon=_epsilon(variant, pieces, key),
+        )
+        rows += summarise(setting, {arm: values}, pooled={arm: together}, tiers=data.tiers)
+        main[key] = {MAIN: values[MAIN]}
+    return Summary(rows, {v.label: _gains(how, v, main, data.tiers) for v in how.variants})
+
+
+def _gains(how: Settings, variant: Variant, values: Values, tiers: Mapping[str, str]) -> Gains:
+    """The arms of one guarantee, against the arms that have none."""
+    own = {arm: values[k] for arm in how.arms if (k := arm_key(arm, variant)) in values}
+    return gains(own, MAIN, tiers=tiers)
+
+
+def _epsilon(variant: Variant | None, pieces: Pieces, key: str) -> float | None:
+    """As it was asked for, or what the chosen noise comes to."""
+    if variant is None or isinstance(variant.plan, NoPrivacy):
+        return None
+    if variant.plan.epsilon is not None:
+        return variant.plan.epsilon
+    spent = next(iter(pieces.values())).note["spent"].get(key, {})
+    return max(pld_epsilon(from_json(e), variant.plan.delta) for e in spent.values())
 
 
 def calibration(how: Settings, pieces: Pieces) -> dict[str, list[list[float]]]:
     """Per arm, the calibration curve over the test rows of all brands and seeds."""
     curves = {}
     for arm in how.arms:
-        scored = [s for piece in pieces.values() if (s := _scored(piece, arm, ALL)) is not None]
+        key = arm_key(arm, how.variants[0])
+        scored = [s for piece in pieces.values() if (s := _scored(piece, key, ALL)) is not None]
         if scored:
             y, p = (np.concatenate(parts) for parts in zip(*scored, strict=True))
             curves[arm] = [list(point) for point in calibration_curve(y, p)]
@@ -73,7 +97,8 @@ def calibration(how: Settings, pieces: Pieces) -> dict[str, list[list[float]]]:
 
 def additive_curves(how: Settings, data: DataSet, piece: Piece) -> dict[str, Any] | None:
     """Each feature's contribution in the federated model of one seed, or None for other models."""
-    params = arrays.below("model/federated", piece.arrays)
+    key = arm_key("federated", how.variants[0])
+    params = arrays.below(f"model/{key}", piece.arrays)
     if not isinstance(how.architecture, Additive) or not params or not data.schema.columns:
         return None
     numbers = {column.name for column in data.schema.numbers}

@@ -68,6 +68,16 @@ def _group(values: object, where: str) -> Values:
     return values
 
 
+def plain(config: Any) -> dict[str, Any]:
+    """The values of a plug-in, as :func:`build` reads them.
+
+    >>> from fl.algorithms.fedprox import FedProx
+    >>> plain(FedProx(mu=0.5))
+    {'name': 'fedprox', 'mu': 0.5}
+    """
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.init}
+
+
 def _read(kind: Any, value: Any, where: str) -> Any:
     """``value`` as ``kind``: scalars, optional, tuples, mappings and nested dataclasses."""
     origin, args = typing.get_origin(kind), typing.get_args(kind)

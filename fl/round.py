@@ -26,7 +26,9 @@ from fl.contracts import (
     Unit,
     Update,
 )
+from fl.doors import Ask, Counted, LocalOnly, Personal, Query, Train, Trained, Training
 from fl.errors import NoAnswer
+from fl.events import Composed, PrivacyEvent
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +108,34 @@ def carry_out(local: Local, brand: Brand) -> tuple[Update, Arrays]:
         update: Update
         update, kept = finished.value
         return update, kept
+
+
+def rehearse(algorithm: Algorithm, state: Arrays) -> tuple[Ask, ...]:
+    """What one round will ask of a brand, found by answering with zeros: no data is touched."""
+    local = algorithm.local(algorithm.broadcast(state), {})
+    asks: list[Ask] = []
+    try:
+        ask = next(local)
+        while True:
+            asks.append(ask)
+            match ask:
+                case Train(start):
+                    ask = local.send(Trained(start, 0, 1.0))
+                case Personal(name=name):
+                    ask = local.send(LocalOnly(name))
+                case Query():
+                    ask = local.send(Counted(algorithm.zero(state), 1.0))
+    except StopIteration:
+        return tuple(asks)
+
+
+def price(
+    algorithm: Algorithm, state: Arrays, *, plan: PrivacyPlan, training: Training
+) -> PrivacyEvent:
+    """What one round costs a unit of the plan; a plan counts no cost that depends on data."""
+    if plan.unit is Unit.BRAND:
+        return plan.round_event(algorithm.limits)
+    return Composed(tuple(plan.event(ask, training) for ask in rehearse(algorithm, state)))
 
 
 def _required(ledger: Ledger | None) -> Ledger:

@@ -12,9 +12,9 @@ from dataclasses import dataclass, replace
 
 from fl.algorithms.query import SumQuery
 from fl.arrays import Arrays
-from fl.contracts import Algorithm, Federation, NodeId, PrivacyPlan, SecureSum
+from fl.contracts import Algorithm, Federation, Ledger, NodeId, PrivacyPlan, SecureSum
 from fl.round import Round, coordinate
-from fl.seeds import numpy_generator
+from fl.seeds import derive
 
 Metrics = Callable[[Arrays], dict[str, float]]
 
@@ -66,6 +66,7 @@ class Coordinator:
         validation: the counted query for the learning curve, or None to do without.
         metrics: from the query's answer to metrics, among them ``log_loss``.
         evaluate_every: rounds between two validations; the last round is always validated.
+        ledger: of this run, where the unit of privacy is a brand.
     """
 
     federation: Federation
@@ -76,6 +77,7 @@ class Coordinator:
     validation: SumQuery | None
     metrics: Metrics
     evaluate_every: int = 1
+    ledger: Ledger | None = None
 
     def start(self, params: Arrays) -> Progress:
         """Before the first round."""
@@ -130,5 +132,6 @@ class Coordinator:
             algorithm=algorithm,
             plan=self.plan,
             summing=self.summing,
-            rng=numpy_generator(self.seed, "cohort", kind, number),
+            seed=derive(self.seed, "round", kind, number),
+            ledger=self.ledger,
         )

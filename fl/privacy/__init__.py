@@ -1,23 +1,60 @@
 """Everything that decides what a brand's customers are promised, in one place for the auditor.
 
-Read in this order: ``none.py`` (the plan without any guarantee, to see what a plan decides), then
-``plain.py`` (the sum without any protection, to see what a secure sum decides).
+Read in this order:
+
+1. ``none.py``        the plan without any guarantee: what a plan decides
+2. ``customer.py``    ``local`` and ``distributed``: DP-SGD on customers, noised counts
+3. ``gradients.py``   one clipped gradient a customer (``kernel.py``, ``layers.py``; ``oracle.py``
+   is Opacus), and Poisson samples of customers
+4. ``statistics.py``  bounded sums for queries     ``lattice.py``  noise shares for a secure sum
+5. ``noise.py``       where randomness comes from (``variates.py``)
+6. ``brand.py``       the plan whose unit is a brand, with a trusted coordinator
+7. ``accounting.py``  events to epsilon, by three accountants (``losses.py``, ``composition.py``,
+   ``calibration.py``, ``filter.py``, ``translation.py``); ``statement.py`` says it in words
+8. ``ledger.py``      a brand's book of what was spent (``entries.py``, ``journal.py``,
+   ``bills.py``, ``books.py``, ``reading.py``, ``signing.py``)
+9. ``policy.py``      what a brand agrees to (``policy_file.py``, ``proposal.py``, ``admission.py``)
+10. ``plain.py``      the sum without any protection: what a secure sum decides
 
 Table of releases (what leaves a brand, and which plan method it passes):
 
-=====================  ======================  =============================================
-door                   passes                  under plan ``none``
-=====================  ======================  =============================================
-``Train``              gradients, bound        the exact weighted change of the model
-``Personal``           gradients               nothing leaves
-``Query``              release, bound          the exact sums of the task's statistics
-weight of an update    weight                  the number of training examples
-absence                -                       a code without data (``fl/errors.py``)
-=====================  ======================  =============================================
+=====================  ===================  ========================  ===========================
+what                   passes               under ``none``            under ``local``
+=====================  ===================  ========================  ===========================
+``Train``              gradients, bound     the exact change          DP-SGD's end point
+``Personal``           -                    nothing leaves            nothing leaves, costs nothing
+``Query``: gradient    gradient, bound      the exact sum             clipped sum with noise
+``Query``: evaluation  release, bound       exact sums                bounded sums with noise
+``Query``: customers   release, bound       the exact number          the number with noise
+weight of an update    weight               the number of examples    a public constant
+absence                -                    a code without data       a code without data
+=====================  ===================  ========================  ===========================
+
+``distributed`` is as ``local`` with a share of the noise, and counts on a secure sum. Under
+``brand`` exact values reach ``bound``, which clips them, and the coordinator adds the noise.
 """
 
+from fl.privacy.brand import BrandPrivacy
+from fl.privacy.customer import CustomerPrivacy
 from fl.privacy.none import NoPrivacy
 from fl.privacy.plain import PlainSum
 
-PLANS = {"none": NoPrivacy}
+__all__ = [
+    "PLANS",
+    "SECURE_SUMS",
+    "BrandPrivacy",
+    "CustomerPrivacy",
+    "NoPrivacy",
+    "PlainSum",
+    "Plan",
+]
+
+Plan = NoPrivacy | CustomerPrivacy | BrandPrivacy
+
+PLANS: dict[str, type[Plan]] = {
+    "none": NoPrivacy,
+    "local": CustomerPrivacy,
+    "distributed": CustomerPrivacy,
+    "brand": BrandPrivacy,
+}
 SECURE_SUMS = {"plain": PlainSum}

@@ -12,6 +12,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -22,6 +23,7 @@ from fl.doors import Ask, Of, Training
 from fl.events import Composed, Gaussian, PrivacyEvent, Sampled
 from fl.privacy import parameters, statistics
 from fl.privacy.calibration import noise_multiplier
+from fl.privacy.noise import noised
 from fl.privacy.none import NoPrivacy
 
 _EXACT = NoPrivacy(weighting="equal")  # inside a brand nothing is hidden from the brand
@@ -33,7 +35,7 @@ class BrandPrivacy:
 
     Attributes:
         epsilon: of a whole run, for a brand; None where ``noise_multiplier`` is given instead.
-        delta: in [1e-10, 1).
+        delta: in [1e-9, 1).
         noise_multiplier: standard deviation of the noise over ``clip_norm``.
         clip_norm: L2 bound of one brand's update.
         sampling_rate: probability with which a brand takes part in a round of training.
@@ -72,11 +74,25 @@ class BrandPrivacy:
         """A brand, with all of its customers."""
         return Unit.BRAND
 
+    @property
+    def trust(self) -> str:
+        """Who is trusted with what, in a sentence. Guarantee: what the figures assume."""
+        return "The coordinator sees every clipped update and adds the noise: it is trusted."
+
     # --- before a run ---------------------------------------------------------------------------
 
     def enrolled(self, brands: int) -> BrandPrivacy:
         """The plan for so many brands. Guarantee: only the public denominator changes."""
         return replace(self, brands=brands)
+
+    @property
+    def needs_headcount(self) -> bool:
+        """Sizes play no part. Guarantee: no count leaves a brand."""
+        return False
+
+    def sized(self, customers: float) -> BrandPrivacy:
+        """Nothing depends on it. Guarantee: unchanged."""
+        return self
 
     def calibrated(self, cost: Callable[[BrandPrivacy], PrivacyEvent]) -> BrandPrivacy:
         """As ``CustomerPrivacy.calibrated``. Guarantee: the run costs at most ``epsilon``."""
@@ -149,8 +165,9 @@ class BrandPrivacy:
         rng = parameters.source(self.noise_source, seed)
         multiplier = self.sigma if limits is None else self.query_noise_multiplier
         divided_by = self._scales(total.sums, limits)
-        sums = statistics.with_noise(total.sums, divided_by, self._norm(limits), multiplier, rng)
-        return Update(sums, total.weight)
+        norm = self._norm(limits)
+        add = partial(noised, clip_norm=norm, noise_multiplier=multiplier, rng=rng)
+        return Update(statistics.with_noise(total.sums, divided_by, add), total.weight)
 
     def sample(self, nodes: Sequence[NodeId], limits: Limits | None, seed: int) -> Sequence[NodeId]:
         """A Poisson sample of brands for training, all for a query.

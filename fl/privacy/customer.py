@@ -17,8 +17,8 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -43,7 +43,7 @@ class CustomerPrivacy:
         name: ``local`` or ``distributed``.
         epsilon: of a whole run, for a customer of one brand; None where ``noise_multiplier`` is
             given instead.
-        delta: in [1e-10, 1); below 1 / customers of every brand.
+        delta: in [1e-9, 1); below 1 / customers of every brand.
         noise_multiplier: standard deviation of a gradient sum's noise over ``clip_norm``.
         clip_norm: L2 bound of one customer's gradient.
         sampling_rate: probability with which a customer is in a step's Poisson sample; 1: all are.
@@ -100,6 +100,17 @@ class CustomerPrivacy:
         """A customer of one brand, with all rows."""
         return Unit.CUSTOMER
 
+    @property
+    def trust(self) -> str:
+        """Who is trusted with what, in a sentence. Guarantee: what the figures assume."""
+        if self.name == "local":
+            return "Nobody outside the brand is trusted: all noise is added at the brand."
+        return (
+            f"The secure sum must hide single updates, and of {self.brands or 'all'} brands all "
+            f"but {self.dropouts + self.colluders} must add their share of the noise honestly and "
+            "keep it to themselves. A single update without the others' noise is not private."
+        )
+
     # --- before a run ---------------------------------------------------------------------------
 
     def enrolled(self, brands: int) -> CustomerPrivacy:
@@ -119,6 +130,15 @@ class CustomerPrivacy:
                 "enrol more brands, or set privacy.dropouts and privacy.colluders lower",
             )
         return made
+
+    @property
+    def needs_headcount(self) -> bool:
+        """Whether brands must be asked how many customers they have. Guarantee: a noised count."""
+        return not self.customers
+
+    def sized(self, customers: float) -> CustomerPrivacy:
+        """The plan for brands of that mean size, a released number. Guarantee: unchanged."""
+        return replace(self, customers=max(1.0, customers))
 
     def calibrated(self, cost: Callable[[CustomerPrivacy], PrivacyEvent]) -> CustomerPrivacy:
         """The plan with the noise that keeps ``epsilon`` over a run of this ``cost``.
@@ -204,10 +224,8 @@ class CustomerPrivacy:
         rng = parameters.source(self.noise_source, seed)
         check_model(task.losses, model, examples.span(0, min(8, len(examples))))
         batch = next(poisson_batches(examples, self.sampling_rate, 1, rng))
-        total = clipped_sum(task.losses, model, batch, self.clip_norm).gradients
-        if self.name == "local":
-            return noised(total, self.clip_norm, self.sigma, rng), self._expected
-        return lattice.shared(total, self.clip_norm, self.sigma, self.shares, rng), self._expected
+        total = clipped_sum(task.losses, model, batch, self.clip_norm)
+        return self._add(self.clip_norm, self.sigma, rng, total.gradients), self._expected
 
     def release(
         self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
@@ -221,7 +239,8 @@ class CustomerPrivacy:
         )
         rng = parameters.source(self.noise_source, seed)
         sums = statistics.sum_over_customers(chunks, limits)
-        return self._noisy(sums, limits, multiplier, rng), 1.0
+        add = partial(self._add, 1.0, multiplier, rng)
+        return statistics.with_noise(sums, statistics.scales(limits), add), 1.0
 
     def weight(self, examples: int) -> float:
         """Every brand counts the same. Guarantee: does not depend on the data."""
@@ -250,11 +269,10 @@ class CustomerPrivacy:
         """Customers of a mean brand's sample, by public numbers."""
         return max(1.0, self.sampling_rate * self.customers)
 
-    def _noisy(self, sums: Arrays, limits: Limits, multiplier: float, rng: NoiseSource) -> Arrays:
-        divided_by = statistics.scales(limits)
+    def _add(
+        self, sensitivity: float, multiplier: float, rng: NoiseSource, sums: list[Tensor]
+    ) -> list[Tensor]:
+        """All noise, or a share of it. Guarantee: see ``noised`` and ``lattice.shared``."""
         if self.name == "local":
-            return statistics.with_noise(sums, divided_by, 1.0, multiplier, rng)
-        names = sorted(sums)
-        divided = [torch.from_numpy(np.asarray(sums[n], np.float64) / divided_by[n]) for n in names]
-        shared = lattice.shared(divided, 1.0, multiplier, self.shares, rng)
-        return {n: x.numpy() * divided_by[n] for n, x in zip(names, shared, strict=True)}
+            return noised(sums, sensitivity, multiplier, rng)
+        return lattice.shared(sums, sensitivity, multiplier, self.shares, rng)

@@ -124,6 +124,10 @@ class Ledger:
         """What the ledger is about. Guarantee: signed in its first entry."""
         return self._books.opening
 
+    def open_runs(self) -> tuple[str, ...]:
+        """Runs that are not settled. Guarantee: their reservations count as spent."""
+        return tuple(name for name, run in self._books.runs.items() if not run.settled)
+
     def spent(self) -> tuple[PrivacyEvent, ...]:
         """What counts against the present budget. Guarantee: see ``books.Books.spent``."""
         return events(self._books.spent())

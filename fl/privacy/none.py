@@ -42,8 +42,22 @@ class NoPrivacy:
         """Nobody's presence is hidden."""
         return Unit.NONE
 
+    @property
+    def trust(self) -> str:
+        """Everybody with everything. Guarantee: none."""
+        return "Whoever receives an update is trusted with what it tells about any customer."
+
     def enrolled(self, brands: int) -> NoPrivacy:
         """Nothing depends on the number of brands. Guarantee: none."""
+        return self
+
+    @property
+    def needs_headcount(self) -> bool:
+        """Exact sizes travel with the updates. Guarantee: none."""
+        return False
+
+    def sized(self, customers: float) -> NoPrivacy:
+        """Nothing depends on it. Guarantee: none."""
         return self
 
     def calibrated(self, cost: Callable[[NoPrivacy], PrivacyEvent]) -> NoPrivacy:

@@ -42,8 +42,8 @@ def check(
         )
     if epsilon is not None and not 0 < epsilon < math.inf:
         raise ValueError(f"Expected epsilon={epsilon} > 0 and finite.")
-    if not 1e-10 <= delta < 1:
-        raise ValueError(f"Expected delta={delta} in [1e-10, 1).")
+    if not 1e-9 <= delta < 1:
+        raise ValueError(f"Expected delta={delta} in [1e-9, 1).")
     if not 0 < sampling_rate <= 1:
         raise ValueError(f"Expected sampling_rate={sampling_rate} in (0, 1].")
     if noise_source not in SOURCES:

@@ -8,15 +8,15 @@ noise is added there, and the parts are multiplied back.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from fl import arrays
 from fl.arrays import Arrays
 from fl.contracts import Floats, Ints, Limits
-from fl.privacy.noise import NoiseSource, noised
 
 Scales = Mapping[str, float]
 
@@ -62,19 +62,19 @@ def clip(sums: Arrays, divided_by: Scales, bound: float) -> Arrays:
 
 
 def with_noise(
-    sums: Arrays, divided_by: Scales, sensitivity: float, noise_multiplier: float, rng: NoiseSource
+    sums: Arrays, divided_by: Scales, add: Callable[[list[Tensor]], list[Tensor]]
 ) -> Arrays:
-    """Gaussian noise on every entry, in the divided scale.
+    """``sums`` after ``add`` has put noise on them in the divided scale, as one vector.
 
-    Guarantee: the Gaussian mechanism of ``noise_multiplier`` if one unit moves the divided ``sums``
-    by at most ``sensitivity`` in L2; see :func:`fl.privacy.noise.noised`.
+    Guarantee: that of ``add``, if one unit moves the divided ``sums`` by its sensitivity at most.
     """
     if not sums:
         return sums
     names = sorted(sums)
-    divided = [torch.from_numpy(np.asarray(sums[n], np.float64) / divided_by[n]) for n in names]
-    noisy = noised(divided, sensitivity, noise_multiplier, rng)
-    return {n: x.numpy() * divided_by[n] for n, x in zip(names, noisy, strict=True)}
+    divided = [torch.as_tensor(np.asarray(sums[n], np.float64) / divided_by[n]) for n in names]
+    return {
+        n: np.asarray(x.numpy() * divided_by[n]) for n, x in zip(names, add(divided), strict=True)
+    }
 
 
 def _means(per_example: Arrays, customer_b: Ints) -> dict[str, Floats]:

@@ -23,6 +23,7 @@ from fl.report.table import (
     answer,
     arm_label,
     arms,
+    main_rows,
     mapping,
     privacy,
     real,
@@ -30,6 +31,7 @@ from fl.report.table import (
     sequence,
     tier_table,
 )
+from fl.report.utility import all_statements, utility_plot, utility_table
 
 Run = Mapping[str, object]
 
@@ -106,9 +108,11 @@ def write_report(out: Path, rows: Sequence[Row], run: Mapping[str, object]) -> P
 def page(rows: Sequence[Row], run: Mapping[str, object]) -> str:
     """The report as text; the same arguments give the same text."""
     title = _text(run.get("experiment")) or next((row.experiment for row in rows), "Report")
+    every, rows = rows, main_rows(rows, run)
     sections = (
         _header(title, rows, run),
         _tables(rows, run),
+        _utility(every, run),
         *map(_figure, all_plots(rows, run)),
         _about(run),
     )
@@ -162,6 +166,16 @@ def _tables(rows: Sequence[Row], run: Run) -> str:
         + _details("What the arms and metrics mean", _facts(meanings))
         + (_table(tiers, {}) if tiers else "")
     )
+
+
+def _utility(every: Sequence[Row], run: Run) -> str:
+    """What privacy costs, and what exactly was promised."""
+    table, plot = utility_table(every, run), utility_plot(every)
+    statements = "".join(
+        _details(f"Privacy statement: {key}", f"<pre>{escape(chr(10).join(lines))}</pre>")
+        for key, lines in all_statements(run).items()
+    )
+    return (_table(table, {}) if table else "") + (_figure(plot) if plot else "") + statements
 
 
 def _table(table: Table, colour: Mapping[str, str]) -> str:

@@ -123,7 +123,7 @@ def brands_plot(rows: Sequence[Row], sizes: Mapping[str, float]) -> Plot | None:
     caption = f"One line per brand, sorted by {order}; mean over seeds."
     if len(kept) < len(brands):
         caption += f" {len(kept)} of {len(brands)} brands are shown, evenly by rank."
-    return _plot("brands", "Each brand, in every arm", caption, figure)
+    return draw("brands", "Each brand, in every arm", caption, figure)
 
 
 def gain_plot(rows: Sequence[Row], sizes: Mapping[str, float], gains: object) -> Plot | None:
@@ -146,7 +146,7 @@ def gain_plot(rows: Sequence[Row], sizes: Mapping[str, float], gains: object) ->
     axes.set_ylabel(f"{metric_label(metric)}, federated − alone")  # noqa: RUF001
     better = "Above" if metric not in METRICS or METRICS[metric].higher_is_better else "Below"
     caption = f"{better} the line, training together helps. Bars: paired 95 % interval over seeds."
-    return _plot("gain", "Who gains from training together", caption, figure)
+    return draw("gain", "Who gains from training together", caption, figure)
 
 
 def learning_plot(history: Sequence[object]) -> Plot | None:
@@ -172,7 +172,7 @@ def learning_plot(history: Sequence[object]) -> Plot | None:
     axes.set_ylabel("Validation log loss")
     axes.locator_params(axis="x", integer=True)
     caption = "Thin: one seed. Thick: mean over seeds, as far as all of them ran. Lower is better."
-    return _plot("learning", "Learning, round by round", caption, figure)
+    return draw("learning", "Learning, round by round", caption, figure)
 
 
 def calibration_plot(calibration: Mapping[str, object]) -> Plot | None:
@@ -193,7 +193,7 @@ def calibration_plot(calibration: Mapping[str, object]) -> Plot | None:
     axes.set_xlabel("Predicted rate")
     axes.set_ylabel("Observed rate")
     caption = "Ten groups of equal size by score. Above the dashed line, predictions are too low."
-    return _plot("calibration", "Do the probabilities mean what they say?", caption, figure)
+    return draw("calibration", "Do the probabilities mean what they say?", caption, figure)
 
 
 def additive_plot(features: Mapping[str, object]) -> Plot | None:
@@ -221,7 +221,7 @@ def additive_plot(features: Mapping[str, object]) -> Plot | None:
     for axes in grid[len(shown) :]:
         axes.set_visible(False)
     caption = "Log odds that a feature adds, at each of its values; one scale for all features."
-    return _plot("additive", "What the additive model learned", caption, figure)
+    return draw("additive", "What the additive model learned", caption, figure)
 
 
 def style(arm: str) -> tuple[str, str]:
@@ -240,7 +240,13 @@ def _figure(
         return figure, list(figure.subplots(*shape, squeeze=False).flat)
 
 
-def _plot(name: str, title: str, caption: str, figure: Figure) -> Plot:
+def figure_of(*, height: float) -> tuple[Figure, Axes]:
+    """A figure with one panel, in the style of the report."""
+    figure, (axes,) = _figure(height=height)
+    return figure, axes
+
+
+def draw(name: str, title: str, caption: str, figure: Figure) -> Plot:
     """Draw ``figure``; what would name an address (doctype, metadata, namespaces) is left out."""
     import matplotlib as mpl
 

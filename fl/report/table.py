@@ -108,21 +108,19 @@ def results(rows: Sequence[Row], metrics: Sequence[str] = MAIN) -> Table:
     private = any(row.epsilon is not None for row in rows)
     lines = []
     for arm in arms(rows):
-        cells = [_spread(found.get((arm, MEAN, metric))) for metric in shown]
-        worst = _spread(found.get((arm, WORST, main)))
+        cells = [spread(found.get((arm, MEAN, metric))) for metric in shown]
+        worst = spread(found.get((arm, WORST, main)))
         epsilon = next((row.epsilon for row in rows if row.arm == arm), None)
         budget = [DASH if epsilon is None else f"{epsilon:g}"] if private else []
         lines.append((arm_label(arm), *cells, worst, *budget))
     header = ("Arm", *map(metric_label, shown), f"Worst brand, {metric_label(main)}")
     seeds = max((row.seeds for row in rows), default=0)
-    spread = (
-        f"± half the 95 % interval over {seeds} seeds" if seeds > 1 else "one seed: no interval"
-    )
+    wide = f"± half the 95 % interval over {seeds} seeds" if seeds > 1 else "one seed: no interval"
     return Table(
         "Mean over brands",
         header + (("Epsilon",) if private else ()),
         tuple(lines),
-        f"{spread[0].upper()}{spread[1:]}. The worst brand is found anew in each seed.",
+        f"{wide[0].upper()}{wide[1:]}. The worst brand is found anew in each seed.",
     )
 
 
@@ -134,8 +132,8 @@ def tier_table(rows: Sequence[Row], gains: object = None) -> Table | None:
     found, main, shown = index(rows), main_metric(rows), arms(rows)
     lines = []
     for tier in tiers:
-        cells = [_spread(found.get((arm, tier, main))) for arm in shown]
-        lines.append((tier.removeprefix(TIER), *cells, _change(gain(rows, tier, gains))))
+        cells = [spread(found.get((arm, tier, main))) for arm in shown]
+        lines.append((tier.removeprefix(TIER), *cells, change(gain(rows, tier, gains))))
     return Table(
         f"{metric_label(main)} by brand size",
         ("Tier", *map(arm_label, shown), "Federated − alone"),  # noqa: RUF001
@@ -201,12 +199,31 @@ def privacy(rows: Sequence[Row], plan: Mapping[str, object] | None = None) -> tu
     return True, line + (f", epsilon {', '.join(f'{e:g}' for e in epsilons)}" if epsilons else "")
 
 
-def terminal(console: Console, rows: Sequence[Row], gains: object = None) -> None:
-    """Write the tables, the answer and the privacy line to a rich console."""
+def main_rows(rows: Sequence[Row], run: Mapping[str, object]) -> list[Row]:
+    """The rows of the run's own privacy plan, and of arms that need none.
+
+    ``plans`` may add federated arms under other guarantees: those are for the privacy section.
+    """
+    seen: set[tuple[str, str, str]] = set()
+    kept = []
+    for row in rows:  # the run's own plan comes first
+        key = (row.arm, row.brand, row.metric)
+        if key not in seen:
+            seen.add(key)
+            kept.append(row)
+    return kept
+
+
+def terminal(console: Console, rows: Sequence[Row], run: Mapping[str, object]) -> None:
+    """Write the tables, the answer, the privacy line and its statement to a rich console."""
     from rich.table import Table as Rich
     from rich.text import Text
 
-    for table in _tables(rows, gains):
+    from fl.report.utility import statement_lines, utility_table
+
+    every, rows, gains = rows, main_rows(rows, run), run.get("gains")
+    utility = utility_table(every, run)
+    for table in [*_tables(rows, gains), *([utility] if utility else [])]:
         shown = Rich(title=table.title, caption=table.note, title_justify="left")
         for number_, name in enumerate(table.header):
             shown.add_column(Text(name), justify="right" if number_ else "left")
@@ -214,8 +231,10 @@ def terminal(console: Console, rows: Sequence[Row], gains: object = None) -> Non
             shown.add_row(*map(Text, line))  # Text: a brand's name is not markup
         console.print(shown)
     console.print(Text(answer(rows, gains)))
-    guaranteed, headline = privacy(rows)
+    guaranteed, headline = privacy(rows, mapping(run.get("privacy")))
     console.print(Text(headline, style="" if guaranteed else "bold yellow"))
+    for said in statement_lines(run):
+        console.print(Text(said))
 
 
 def markdown(rows: Sequence[Row], gains: object = None) -> str:
@@ -257,15 +276,15 @@ def _tables(rows: Sequence[Row], gains: object) -> list[Table]:
     return [results(rows), *([tiers] if tiers else [])]
 
 
-def _spread(row: Row | None) -> str:
+def spread(row: Row | None) -> str:
     if row is None:
         return DASH
     half = (row.high - row.low) / 2
     return number(row.value) + (f" ± {number(half)}" if math.isfinite(half) else "")
 
 
-def _change(change: tuple[float, float, float]) -> str:
-    mean, low, high = change
+def change(found: tuple[float, float, float]) -> str:
+    mean, low, high = found
     if not math.isfinite(low):
         return number(mean, sign=True)
     return f"{number(mean, sign=True)} [{number(low, sign=True)}, {number(high, sign=True)}]"

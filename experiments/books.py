@@ -1,0 +1,107 @@
+"""A ledger for every simulated brand of one training: real files, real keys, no limit.
+
+A benchmark plays many worlds: every seed and every arm is a data set that is used once, so each has
+ledgers of its own, in ``DIR/ledgers/SEED/ARM``. Nothing is refused here, only booked: budgets are
+for brands and their policies. Where the unit of privacy is a brand, the coordinator keeps the book.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from fl.contracts import Unit
+from fl.events import Composed, PrivacyEvent
+from fl.privacy import Plan
+from fl.privacy.accounting import rdp_epsilon
+from fl.privacy.books import Neighbours, Opening
+from fl.privacy.ledger import Ledger, RunLedger
+from fl.privacy.signing import SigningKey
+
+COORDINATOR = "coordinator"
+
+
+@dataclass(frozen=True, slots=True)
+class Books:
+    """Open ledgers by their keeper: brands, or the coordinator."""
+
+    ledgers: Mapping[str, Ledger]
+
+    def reserve(self, run: str, event: PrivacyEvent) -> Mapping[str, RunLedger]:
+        """Book a part of the training at every keeper before it starts."""
+        for ledger in self.ledgers.values():
+            ledger.reserve(run, event)
+        return {keeper: ledger.run(run) for keeper, ledger in self.ledgers.items()}
+
+    def settle(self, run: str) -> None:
+        """Close that part."""
+        for ledger in self.ledgers.values():
+            ledger.settle(run)
+
+    def spent(self) -> dict[str, PrivacyEvent]:
+        """What each keeper has booked, over all attempts."""
+        return {k: Composed(ledger.lifetime()) for k, ledger in self.ledgers.items()}
+
+
+@contextmanager
+def opened(folder: Path, keys: Path, brands: Sequence[str], plan: Plan) -> Iterator[Books]:
+    """The ledgers of one training, made or continued; none for a plan without a guarantee.
+
+    A training that is taken up again settles what its interrupted part had open: rounds that were
+    committed stay spent.
+
+    Args:
+        folder: where the ledgers of this training lie.
+        keys: where the keepers' keys lie while the run lasts.
+    """
+    keepers = {Unit.NONE: (), Unit.CUSTOMER: tuple(brands), Unit.BRAND: (COORDINATOR,)}[plan.unit]
+    with ExitStack() as stack:
+        yield Books({k: stack.enter_context(_ledger(folder, keys, k, plan)) for k in keepers})
+
+
+def _ledger(folder: Path, keys: Path, keeper: str, plan: Plan) -> Ledger:
+    name = file_name(keeper)
+    path, key_path = folder / f"{name}.jsonl", keys / f"{folder.name}.{name}.pem"
+    if not path.exists():
+        folder.mkdir(parents=True, exist_ok=True)
+        keys.mkdir(parents=True, exist_ok=True)
+        key_path.unlink(missing_ok=True)  # of a ledger that was never begun
+        key = SigningKey.generate()
+        key.save(key_path)
+        opening = Opening(
+            brand=keeper,
+            dataset=f"simulated: {folder.parent.name}/{folder.name}/{keeper}",
+            unit=plan.unit,
+            relation=Neighbours.ADD_REMOVE,
+            epsilon=float("inf"),
+            delta=_delta(plan),
+            software=f"crossbrand-fl {metadata.version('crossbrand-fl')}",
+        )
+        return Ledger.create(path, key, opening, accountant=_rdp)
+    ledger = Ledger.open(path, SigningKey.load(key_path), accountant=_rdp)
+    for run in ledger.open_runs():
+        ledger.settle(run)
+    return ledger
+
+
+def file_name(keeper: str) -> str:
+    """A name for people and a digest for the machine: brand ids may hold any character.
+
+    >>> file_name("shop 4")[:7]
+    'shop.4.'
+    """
+    shown = re.sub(r"[^A-Za-z0-9_-]+", ".", keeper)[:40]
+    return f"{shown}.{hashlib.sha256(keeper.encode()).hexdigest()[:8]}"
+
+
+def _delta(plan: Plan) -> float:
+    return float(getattr(plan, "delta", 1e-5))
+
+
+def _rdp(events: Sequence[PrivacyEvent], delta: float) -> float:
+    return rdp_epsilon(Composed(tuple(events)), delta)
