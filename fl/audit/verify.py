@@ -88,7 +88,7 @@ def audit_ledger(
     Raises:
         InputError: the chain, a signature, the bookkeeping or the head is wrong; names the line.
     """
-    reading = verify(path, public_key=public_key, head=head)
+    reading = verify(path, public_key=public_key, head=head, every_signature=True)
     books = reading.books
 
     def figures(cost: Bill) -> Figures:
