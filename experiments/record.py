@@ -131,7 +131,11 @@ def publish(
         "seconds": round(seconds, 1),
         "tuning": {
             "budget": how.tuning.budget,
-            "arms": {arm: [dict(t.values) for t in how.tuning.trials(arm)] for arm in how.arms if arm in TUNED},
+            "arms": {
+                arm: [dict(t.values) for t in how.tuning.trials(arm)]
+                for arm in how.arms
+                if arm in TUNED
+            },
             "chosen": {str(seed): piece.note["chosen"] for seed, piece in pieces.items()},
         },
         "absent": [a for piece in pieces.values() for a in piece.note["absent"]],

@@ -9,6 +9,7 @@ Reading order
 5. ``fl/privacy/``       what every answer passes before it may leave (start at its ``__init__``)
 6. ``fl/data/``          schema, sources, partitions, splits, the catalogue of data sets
 7. ``fl/federation/``    who carries requests to brands and replies back
+8. ``fl/audit/``         checks what a brand recorded, without believing it (``fl-audit``)
 
 ``clients/`` and ``server/`` plug the two halves of a round into a process; ``experiments/`` drives
 them through Hydra configs found in ``conf/``.

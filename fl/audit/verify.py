@@ -88,7 +88,7 @@ def audit_ledger(
     Raises:
         InputError: the chain, a signature, the bookkeeping or the head is wrong; names the line.
     """
-    reading = verify(path, public_key=public_key, head=head)
+    reading = verify(path, public_key=public_key, head=head, every_signature=True)
     books = reading.books
 
     def figures(cost: Bill) -> Figures:
@@ -123,7 +123,12 @@ def as_text(audit: LedgerAudit, *, public_key: str | None, head: str | None) -> 
     said = ", ".join(f"{n} x {code}" for code, n in sorted(audit.refusals.items()))
     lines += ["", f"Refused: {said or 'nothing'}"]
     lines += [f"Whole life of the data set: epsilon {_triple(audit.lifetime)} (pld / prv / rdp)"]
-    return "\n".join(lines) + "\n"
+    return "".join(f"{_printable(line)}\n" for line in lines)
+
+
+def _printable(line: str) -> str:
+    """A brand chooses the names in its ledger; none of them may steer the auditor's terminal."""
+    return line if line.isprintable() else line.encode("unicode_escape").decode()
 
 
 def _about(books: Books) -> list[str]:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
@@ -100,11 +100,17 @@ def write(
     return Entry(seq, prev, time, kind, body, signature, digest(line)), line
 
 
-def chain(lines: Sequence[bytes], where: str, *, public_key: str) -> Iterator[Entry]:
-    """The verified entries of ``lines``, one by one.
+def chain(
+    lines: Sequence[bytes], where: str, *, public_key: str, every_signature: bool = False
+) -> tuple[Entry, ...]:
+    """The verified entries of ``lines``.
 
-    Guarantee: what was yielded so far was signed by ``public_key`` and stands in the order in which
-    it was written, with nothing taken out. Entries missing at the end show only against a head.
+    The last signature covers, through the hashes, every line above it; so it is the only one that
+    is checked unless ``every_signature`` is asked for, or something is wrong and the line is to be
+    named.
+
+    Guarantee: the owner of ``public_key`` signed these entries in this order, with none changed or
+    taken out. Entries missing at the end show only against a head.
 
     Args:
         lines: without newlines.
@@ -118,16 +124,33 @@ def chain(lines: Sequence[bytes], where: str, *, public_key: str) -> Iterator[En
         check = checker(public_key, PURPOSE)
     except ValueError as error:
         raise InputError(where, "public key is not an Ed25519 key", _ELSEWHERE) from error
-    seen: dict[str, int] = {START: 0}
-    prev = START
-    for number, line in enumerate(lines, 1):
+    if not every_signature:
         try:
-            entry = _follow(line, number - 1, prev, seen, check)
+            return _linked(lines, where, check, signed_from=len(lines) - 1)
+        except InputError:
+            return _linked(lines, where, check, signed_from=0)
+    return _linked(lines, where, check, signed_from=0)
+
+
+def _linked(
+    lines: Sequence[bytes], where: str, check: Check, *, signed_from: int
+) -> tuple[Entry, ...]:
+    """The entries, each in its place; signatures are checked from line ``signed_from`` (from 0)."""
+    seen: dict[str, int] = {START: 0}
+    entries: list[Entry] = []
+    prev = START
+    for number, line in enumerate(lines):
+        try:
+            entry, unsigned = _parse(line)
+            if number >= signed_from and not check(unsigned, entry.signature):
+                raise ValueError("was changed, or is not signed by the ledger's key")
+            _check_place(entry, number, prev, seen)
         except (ValueError, RecursionError) as error:
-            raise wrong_line(where, number, str(error)) from error
-        yield entry
+            raise wrong_line(where, number + 1, str(error)) from error
+        entries.append(entry)
         prev = entry.hash
-        seen[prev] = number
+        seen[prev] = number + 1
+    return tuple(entries)
 
 
 def wrong_line(where: str, number: int, problem: str) -> InputError:
@@ -156,18 +179,14 @@ def key_of(first: bytes, where: str) -> str:
     return public_key
 
 
-def _follow(line: bytes, seq: int, prev: str, seen: Mapping[str, int], check: Check) -> Entry:
-    """The entry in ``line``, if it is what must come after ``prev``."""
-    entry, unsigned = _parse(line)
-    if not check(unsigned, entry.signature):
-        raise ValueError("was changed, or is not signed by the ledger's key")
+def _check_place(entry: Entry, seq: int, prev: str, seen: Mapping[str, int]) -> None:
+    """The entry is number ``seq`` and follows the line with hash ``prev``."""
     if entry.seq != seq:
         raise ValueError(f"is entry {entry.seq}, expected {seq}: lines are missing or re-ordered")
     if entry.prev != prev:
         if entry.prev in seen:
             raise ValueError(f"follows line {seen[entry.prev]}: the ledger was forked there")
         raise ValueError("does not follow the line before it: the ledger was forked")
-    return entry
 
 
 def _parse(line: bytes) -> tuple[Entry, bytes]:

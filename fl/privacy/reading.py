@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,10 +44,16 @@ def read(path: Path) -> tuple[Entry, ...]:
     return verify(path).entries
 
 
-def verify(path: Path, *, public_key: str | None = None, head: str | None = None) -> Reading:
+def verify(
+    path: Path,
+    *,
+    public_key: str | None = None,
+    head: str | None = None,
+    every_signature: bool = False,
+) -> Reading:
     """Check chain, signatures and bookkeeping of the ledger at ``path``.
 
-    Guarantee: every entry was signed by one key, in this order, and none was taken out or changed;
+    Guarantee: the entries were signed by one key in this order, and none was taken out or changed;
     no run committed more than it reserved. With ``public_key`` that key is the brand's. With
     ``head`` every entry up to that published head is there; without it, a ledger that lost its
     newest entries cannot be told from a shorter one.
@@ -54,6 +61,7 @@ def verify(path: Path, *, public_key: str | None = None, head: str | None = None
     Args:
         public_key: the brand's, 64 hex digits.
         head: published at some time, 64 hex digits.
+        every_signature: check each one; otherwise the last, which covers all (``entries.chain``).
 
     Raises:
         InputError: names the file and the line, and what is wrong.
@@ -63,13 +71,15 @@ def verify(path: Path, *, public_key: str | None = None, head: str | None = None
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise InputError(f"ledger {path}", why, "check the path") from error
-    reading = replay(content, str(path), public_key=public_key)
+    reading = replay(content, str(path), public_key=public_key, every_signature=every_signature)
     if head is not None and not reading.holds(head):
         raise behind(str(path), head)
     return reading
 
 
-def replay(content: bytes, where: str, *, public_key: str | None) -> Reading:
+def replay(
+    content: bytes, where: str, *, public_key: str | None, every_signature: bool = False
+) -> Reading:
     """Check the bytes of a ledger.
 
     Guarantee: as :func:`verify`, apart from the head.
@@ -88,20 +98,19 @@ def replay(content: bytes, where: str, *, public_key: str | None) -> Reading:
     signed_with = key_of(lines[0], where)
     if public_key is not None and signed_with != public_key:
         raise wrong_line(where, 1, f"is signed with the key {signed_with[:16]}..., not with yours")
-    entries: list[Entry] = []
-    books: Books | None = None
-    for entry in chain(lines, where, public_key=signed_with):
-        entries.append(entry)
-        try:
-            if books is None:
-                books = Books.begin(entry)
-            else:
-                books.book(entry)
-        except (ValueError, RecursionError) as error:
-            raise wrong_line(where, len(entries), str(error)) from error
-    if books is None:
-        raise InputError(f"ledger {where}", "has no entry", "take another copy")
-    return Reading(tuple(entries), books, len(content))
+    entries = chain(lines, where, public_key=signed_with, every_signature=every_signature)
+    return Reading(entries, _booked(entries, where), len(content))
+
+
+def _booked(entries: Sequence[Entry], where: str) -> Books:
+    entry = entries[0]
+    try:
+        books = Books.begin(entry)
+        for entry in entries[1:]:
+            books.book(entry)
+    except (ValueError, RecursionError) as error:
+        raise wrong_line(where, entry.seq + 1, str(error)) from error
+    return books
 
 
 def behind(where: str, head: str) -> InputError:

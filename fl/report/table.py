@@ -204,14 +204,10 @@ def main_rows(rows: Sequence[Row], run: Mapping[str, object]) -> list[Row]:
 
     ``plans`` may add federated arms under other guarantees: those are for the privacy section.
     """
-    seen: set[tuple[str, str, str]] = set()
-    kept = []
-    for row in rows:  # the run's own plan comes first
-        key = (row.arm, row.brand, row.metric)
-        if key not in seen:
-            seen.add(key)
-            kept.append(row)
-    return kept
+    label = str(mapping(run.get("privacy")).get("label", ""))
+    return [
+        r for r in rows if r.epsilon is None or f"{r.privacy}-{r.epsilon:g}" == label or not label
+    ]
 
 
 def terminal(console: Console, rows: Sequence[Row], run: Mapping[str, object]) -> None:

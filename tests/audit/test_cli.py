@@ -90,6 +90,15 @@ def test_an_empty_ledger_and_one_without_limit_are_shown(tmp_path: Path) -> None
     assert "of no limit" in text
 
 
+def test_names_in_a_ledger_cannot_steer_the_terminal(tmp_path: Path) -> None:
+    with new(tmp_path, KEY) as writer:
+        writer.reserve("a\x1b[2K\rPASS\nPASS", ROUND)
+    text = as_text(audit_ledger(tmp_path / "ledger.jsonl", figures), public_key=None, head=None)
+    assert "\x1b" not in text
+    assert "\r" not in text
+    assert r"a\x1b[2K\rPASS\nPASS" in text
+
+
 def test_a_broken_ledger_is_exit_code_1(ledger: Path, capsys: pytest.CaptureFixture[str]) -> None:
     whole = ledger.read_bytes()
     ledger.write_bytes(whole.replace(b"customers of 2027", b"customers of 2028"))

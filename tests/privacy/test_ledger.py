@@ -249,6 +249,14 @@ def test_a_ledger_that_was_swapped_while_open_is_not_written_to(tmp_path: Path) 
             ledger.commit("a", "train/1", ROUND)
 
 
+def test_a_ledger_that_somebody_else_wrote_to_while_open_is_not_written_to(tmp_path: Path) -> None:
+    with new(tmp_path, KEY) as ledger:
+        with (tmp_path / "ledger.jsonl").open("ab") as file:
+            file.write(b"{}\n")
+        with pytest.raises(InputError, match="replaced or changed"):
+            ledger.reserve("a", ROUND)
+
+
 def test_a_disk_that_fails_closes_the_ledger_until_it_is_read_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -173,6 +173,26 @@ def test_a_kill_while_recovering_from_a_kill_loses_nothing(tmp_path: Path) -> No
     assert deaths > 15
 
 
+def test_data_may_be_touched_only_after_the_disk_has_the_commit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[str] = []
+
+    def noting(name: str) -> Callable[..., object]:
+        def call(*arguments: object) -> object:
+            calls.append(name)
+            return REAL[name](*arguments)
+
+        return call
+
+    with new(tmp_path, KEY) as ledger:
+        ledger.reserve("a", ROUND)
+        for name in CALLS:
+            monkeypatch.setattr(os, name, noting(name))
+        ledger.commit("a", "train/1", ROUND)
+    assert calls == ["write", "fsync", "pwrite"]
+
+
 @contextmanager
 def gate() -> Iterator[tuple[int, int]]:
     """A pipe that holds children back until its writing end is closed."""

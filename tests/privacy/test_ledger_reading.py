@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from fl.errors import Code, InputError, Refused
 from fl.events import Repeated, to_json
-from fl.privacy.entries import PURPOSE, START, Json, Kind, canonical, write
+from fl.privacy.entries import PURPOSE, START, Json, Kind, canonical, digest, write
 from fl.privacy.journal import Journal
 from fl.privacy.reading import read, replay, verify
 from fl.privacy.signing import SigningKey
@@ -123,6 +123,27 @@ def test_a_signature_for_another_purpose_does_not_count(lines: list[bytes]) -> N
     del values["signature"]
     values["signature"] = KEY.sign(canonical(values), purpose=PURPOSE)
     assert canonical(values) == lines[-1]
+
+
+def rechained(lines: list[bytes], at: int, key: SigningKey) -> list[bytes]:
+    """The lines with number ``at`` unsigned, and ``key`` signing again what comes after it."""
+    unsigned = json.loads(lines[at])
+    made = [*lines[:at], canonical({**unsigned, "signature": "0" * 128})]
+    for line in lines[at + 1 :]:
+        values = json.loads(line)
+        values["prev"], _ = digest(made[-1]), values.pop("signature")
+        made.append(
+            canonical({**values, "signature": key.sign(canonical(values), purpose=PURPOSE)})
+        )
+    return made
+
+
+def test_the_last_signature_covers_all_lines_and_each_can_be_asked_for(lines: list[bytes]) -> None:
+    assert "line 4: was changed" in found(rechained(lines, 3, OTHER))
+    by_its_owner = b"\n".join([*rechained(lines, 3, KEY), b""])
+    assert len(replay(by_its_owner, "x", public_key=KEY.public).entries) == 7
+    with pytest.raises(InputError, match="line 4: was changed"):
+        replay(by_its_owner, "x", public_key=KEY.public, every_signature=True)
 
 
 OPEN = (Kind.OPEN, opening().body(KEY.public))
