@@ -83,16 +83,18 @@ def opening(how: Settings, data: DataSet, tables: Tables) -> dict[str, Any]:
 def note(results: Mapping[str, Result], seed: int) -> dict[str, Any]:
     """What is worth knowing of one seed's arms, beside the arrays."""
     history, absent = [], []
-    for arm, result in results.items():
+    for key, result in results.items():
         if result.progress is None:
             continue
+        arm, _, label = key.partition("@")
+        where = {"seed": seed, "arm": arm, "privacy": label or "none"}
         history += [
-            {"seed": seed, "arm": arm, "round": p.number, "metric": m, "value": v}
+            {**where, "round": p.number, "metric": m, "value": v}
             for p in result.progress.history
             for m, v in p.metrics.items()
         ]
         absent += [
-            {"seed": seed, "arm": arm, "round": a.number, "brand": a.brand, "code": a.code}
+            {**where, "round": a.number, "brand": a.brand, "code": a.code}
             for a in result.progress.absences
         ]
     chosen = {

@@ -58,7 +58,7 @@ def summarise_run(how: Settings, data: DataSet, pieces: Pieces) -> Summary:
             data=data.name,
             task="conversion",
             model=how.architecture.name,
-            algorithm="fedavg" if arm in ("alone", "pooled") else how.algorithm.name,
+            algorithm=how.algorithm.name,
             privacy=variant.plan.name if variant else "none",
             epsilon=_epsilon(variant, pieces, key),
         )

@@ -24,7 +24,7 @@ SMALL = (
         f"tuning.{arm}={{learning_rate: [0.5], weight_decay: [0.0]}}"
         for arm in ("alone", "federated", "pooled")
     ),
-    "tuning.finetuned={learning_rate: [0.1], pull: [0.0]}",
+    "tuning.finetuned={learning_rate: [0.1], epochs: [1]}",
 )
 
 

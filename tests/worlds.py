@@ -8,7 +8,7 @@ import torch
 
 from clients.node import BrandNode
 from fl.algorithms.fedavg import FedAvg
-from fl.algorithms.query import SumQuery
+from fl.algorithms.query import evaluation
 from fl.contracts import Algorithm, Examples, PrivacyPlan, SecureSum, Task
 from fl.data.schema import Category, Hashed, Number, Schema
 from fl.doors import Training
@@ -77,7 +77,7 @@ def nodes(
     """Brand nodes that serve training and validation."""
     served: dict[str, Algorithm] = {
         "train": algorithm or FedAvg(),
-        "validate": SumQuery("validation", of.statistics()),
+        "validate": evaluation(of, "validation"),
     }
     return {
         f"b{i}": BrandNode(

@@ -24,14 +24,12 @@ from fl.report.table import (
     arm_label,
     arms,
     main_rows,
-    mapping,
     privacy,
-    real,
     results,
-    sequence,
     tier_table,
 )
 from fl.report.utility import all_statements, utility_plot, utility_table
+from fl.report.values import mapping, real, sequence
 
 Run = Mapping[str, object]
 

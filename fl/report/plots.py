@@ -19,18 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 from fl.report.metrics import METRICS, NAN
 from fl.report.rows import Row
-from fl.report.table import (
-    arm_label,
-    arms,
-    brand_ids,
-    brand_sizes,
-    gain,
-    main_metric,
-    mapping,
-    metric_label,
-    real,
-    sequence,
-)
+from fl.report.table import arm_label, arms, brand_ids, gain, main_metric, metric_label
+from fl.report.values import brand_sizes, mapping, real, sequence
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -107,7 +97,7 @@ def brands_plot(rows: Sequence[Row], sizes: Mapping[str, float]) -> Plot | None:
     by_size = all(brand in sizes for brand in brands)
     brands.sort(key=lambda b: (sizes[b] if by_size else value.get((shown[0], b), -1.0), b))
     kept = _thinned(brands)
-    figure, (axes,) = _figure(height=1.1 + 0.21 * len(kept))
+    figure, (axes,) = canvas(height=1.1 + 0.21 * len(kept))
     for height, brand in enumerate(kept):
         ends = [value[arm, brand] for arm in shown if (arm, brand) in value]
         axes.plot([min(ends), max(ends)], [height] * 2, color=RULE, linewidth=2.2, zorder=1)
@@ -133,7 +123,7 @@ def gain_plot(rows: Sequence[Row], sizes: Mapping[str, float], gains: object) ->
     if not shown:
         return None
     metric, (colour, marker) = main_metric(rows), style("federated")
-    figure, (axes,) = _figure(height=3.6)
+    figure, (axes,) = canvas(height=3.6)
     axes.axhline(0, color=INK, linewidth=0.9)
     for size, _, low, high in shown:
         axes.plot([size] * 2, [low, high], color=colour, linewidth=1.1, alpha=0.45)
@@ -159,7 +149,7 @@ def learning_plot(history: Sequence[object]) -> Plot | None:
             curve[real(entry.get("round"))] = real(entry.get("value"))
     if not curves:
         return None
-    figure, (axes,) = _figure(height=3.6)
+    figure, (axes,) = canvas(height=3.6)
     for arm in _ordered(curves):
         colour, _ = style(arm)
         for curve in curves[arm].values():
@@ -181,7 +171,7 @@ def calibration_plot(calibration: Mapping[str, object]) -> Plot | None:
     curves = {arm: points for arm, points in curves.items() if points}
     if not curves:
         return None
-    figure, (axes,) = _figure(height=4.6, width=5.6)
+    figure, (axes,) = canvas(height=4.6, width=5.6)
     top = 1.06 * max(max(point) for points in curves.values() for point in points) or 1.0
     axes.plot([0, top], [0, top], color=INK, linewidth=0.9, linestyle=(0, (4, 3)))
     for arm in _ordered(curves):
@@ -203,7 +193,7 @@ def additive_plot(features: Mapping[str, object]) -> Plot | None:
         return None
     columns = min(3, len(shown))
     lines = -(-len(shown) // columns)
-    figure, grid = _figure(height=0.5 + 2.2 * lines, shape=(lines, columns))
+    figure, grid = canvas(height=0.5 + 2.2 * lines, shape=(lines, columns))
     reach = 1.1 * max(abs(v) for _, values, _ in shown.values() for v in values) or 1.0
     for axes, (name, (levels, values, numeric)) in zip(grid, shown.items(), strict=False):
         axes.set_title(_short(name), loc="left", fontsize=10)
@@ -229,21 +219,16 @@ def style(arm: str) -> tuple[str, str]:
     return STYLE.get(arm, OTHER)
 
 
-def _figure(
+def canvas(
     *, height: float, width: float = WIDTH, shape: tuple[int, int] = (1, 1)
 ) -> tuple[Figure, list[Axes]]:
+    """A figure in the style of the report, and its panels."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
     with mpl.rc_context(dict(SETTINGS)):
         figure = Canvas(figsize=(width, height), layout="constrained")
         return figure, list(figure.subplots(*shape, squeeze=False).flat)
-
-
-def figure_of(*, height: float) -> tuple[Figure, Axes]:
-    """A figure with one panel, in the style of the report."""
-    figure, (axes,) = _figure(height=height)
-    return figure, axes
 
 
 def draw(name: str, title: str, caption: str, figure: Figure) -> Plot:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from fl.report.metrics import METRICS, NAN
 from fl.report.rows import MEAN, POOLED, TIER, WORST, Row
+from fl.report.values import mapping, real, sequence
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -244,35 +245,13 @@ def markdown(rows: Sequence[Row], gains: object = None) -> str:
     return "\n\n".join(part for part in parts if part) + "\n"
 
 
-def brand_sizes(run: Mapping[str, object]) -> dict[str, float]:
-    """Customers (or else rows) per brand, where the run says so."""
-    brands = mapping(mapping(run.get("data")).get("brands"))
-    entries = {brand: mapping(entry) for brand, entry in brands.items()}
-    sizes = {b: real(entry.get("customers", entry.get("rows"))) for b, entry in entries.items()}
-    return {brand: size for brand, size in sizes.items() if size > 0}
-
-
-def mapping(value: object) -> Mapping[str, object]:
-    """``value`` if it is a mapping, else an empty one: entries of a run may be missing."""
-    return {str(k): v for k, v in value.items()} if isinstance(value, Mapping) else {}
-
-
-def sequence(value: object) -> Sequence[object]:
-    """``value`` if it is a list or tuple, else an empty one."""
-    return value if isinstance(value, list | tuple) else ()
-
-
-def real(value: object) -> float:
-    """``value`` if it is a finite number, else NaN."""
-    return float(value) if isinstance(value, int | float) and math.isfinite(value) else NAN
-
-
 def _tables(rows: Sequence[Row], gains: object) -> list[Table]:
     tiers = tier_table(rows, gains)
     return [results(rows), *([tiers] if tiers else [])]
 
 
 def spread(row: Row | None) -> str:
+    """A value with half its interval."""
     if row is None:
         return DASH
     half = (row.high - row.low) / 2
@@ -280,6 +259,7 @@ def spread(row: Row | None) -> str:
 
 
 def change(found: tuple[float, float, float]) -> str:
+    """A difference with its interval."""
     mean, low, high = found
     if not math.isfinite(low):
         return number(mean, sign=True)

@@ -5,19 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 
-from fl.report.plots import INK, RULE, Plot, draw, figure_of
+from fl.report.plots import INK, RULE, Plot, canvas, draw
 from fl.report.rows import MEAN, Row
-from fl.report.table import (
-    Table,
-    arm_label,
-    change,
-    main_metric,
-    mapping,
-    metric_label,
-    real,
-    sequence,
-    spread,
-)
+from fl.report.table import Table, arm_label, change, main_metric, metric_label, spread
+from fl.report.values import mapping, real, sequence
 
 _PRIVATE = ("federated", "central_dp")
 _LOOKS = {
@@ -87,7 +78,7 @@ def utility_plot(rows: Sequence[Row]) -> Plot | None:
     epsilons = sorted({r.epsilon for r in means if r.epsilon is not None})
     if not epsilons:
         return None
-    figure, axes = figure_of(height=4.2)
+    figure, (axes,) = canvas(height=4.2)
     place = {epsilon: i for i, epsilon in enumerate(epsilons)}
     series: dict[tuple[str, str], list[Row]] = {}
     for row in means:

@@ -12,7 +12,6 @@ from fl.errors import Code, NoAnswer
 from fl.federation.inprocess import Handler, InProcessFederation
 from fl.privacy import NoPrivacy, PlainSum
 from fl.round import Round, coordinate
-from fl.seeds import numpy_generator
 from tests import worlds
 
 
@@ -26,7 +25,7 @@ def one_round(handlers: dict[str, Handler]) -> Round:
         algorithm=FedAvg(),
         plan=NoPrivacy(),
         summing=PlainSum(),
-        rng=numpy_generator(0, "t"),
+        seed=0,
     )
 
 

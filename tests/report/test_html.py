@@ -256,7 +256,7 @@ def test_the_answer_tells_a_loss() -> None:
 
 def test_tables_are_the_same_everywhere() -> None:
     file = io.StringIO()
-    terminal(Console(file=file, width=200), ROWS, GAINS)
+    terminal(Console(file=file, width=200), ROWS, {"gains": GAINS})
     shown, text = file.getvalue(), markdown(ROWS, GAINS)
     for cell in ("Federated", "0.742 ± 0.005", "+0.040 [+0.040, +0.040]", "small", "large"):
         assert cell in shown

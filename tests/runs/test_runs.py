@@ -138,7 +138,10 @@ def test_a_brand_that_diverges_is_absent_and_the_others_go_on() -> None:
     run = crm.run(FILE, Path("out"), *more, "training.batch_size=90", "arms=[alone,federated]")
 
     assert run["absent"] == [
-        {"seed": 0, "arm": "federated", "round": n, "brand": "large", "code": "reply.not-finite"}
+        {
+            **{"seed": 0, "arm": "federated", "privacy": "none", "round": n},
+            **{"brand": "large", "code": "reply.not-finite"},
+        }
         for n in (1, 2, 3)
     ]
     value = {
