@@ -84,7 +84,9 @@ def test_a_killed_run_ends_as_if_it_had_not_been(training: str, more: tuple[str,
     spoil(Path("spoilt/work"), training)
     assert command(["resume=out"]) == command(["resume=spoilt"]) == 0
     assert made(Path("out")) == made(Path("whole"))
-    assert crm.read(Path("spoilt"))["arrays"] != whole["arrays"]  # it was taken up, not begun anew
+    assert crm.read(Path("out"))["history"] == whole["history"]
+    spoilt = crm.read(Path("spoilt"))  # it was taken up there, not begun anew
+    assert (spoilt["arrays"], spoilt["history"]) != (whole["arrays"], whole["history"])
     assert not Path("out/work").exists()
 
 
