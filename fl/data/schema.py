@@ -223,7 +223,7 @@ def _numeric(values: pd.Series, column: Number, where: str) -> npt.NDArray[np.fl
         at = int(np.argmax(bad))
         raise InputError(
             f"{where}, column {column.name}, row {_row(values, at)}",
-            f"value {values.iloc[at]!r} is not a finite number ({int(bad.sum())} such rows)",
+            f"value {str(values.iloc[at])!r} is not a finite number ({int(bad.sum())} such rows)",
             "correct or drop the row, or state in the schema what an empty cell counts as "
             "(missing: VALUE)",
         )

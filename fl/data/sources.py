@@ -82,6 +82,9 @@ def _csv(path: Path, field: str) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
         header = file.readline()
     separator = max(_SEPARATORS, key=header.count)
+    names = [name.strip() for name in next(csv.reader([header], delimiter=separator), [])]
+    if repeated := [name for name in names if names.count(name) > 1]:  # pandas would rename one
+        raise InputError(field, f"two columns are called {repeated[0]!r}", "rename one")
     table = pd.read_csv(
         path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False
     )
