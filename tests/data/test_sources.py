@@ -49,6 +49,7 @@ BAD = {
     "empty.csv": (b"", "cannot read 'empty.csv' as a table: No columns to parse"),
     "header.csv": (b"a,b\n", "'header.csv' has no rows"),
     "long.csv": (b"a,b\n1,2,9\n3,4,9\n", "more cells than its header"),
+    "trailing.csv": (b"a,b\n1,2,\n3,4,\n", "more cells than its header"),
     "ragged.csv": (b"a,b\n1,2\n3,4,5\n", "cannot read 'ragged.csv' as a table"),
     "latin.csv": ("a,b\nK\u00f6ln,2\n".encode("latin-1"), "cannot read 'latin.csv' as a table"),
     "wrong.parquet": (b"a,b\n1,2\n", "cannot read 'wrong.parquet' as a table"),
