@@ -51,7 +51,7 @@ class Number:
         clipped = np.clip(values, self.low, self.high) - self.low
         width = self.high - self.low
         share = np.log1p(clipped) / math.log1p(width) if self.log else clipped / width
-        return 2 * share - 1
+        return np.clip(2 * share - 1, -1, 1)  # the two logarithms may differ in the last bit
 
     def unscale(self, scaled: float) -> float:
         """The value that scaling puts at ``scaled`` in [-1, 1]."""
