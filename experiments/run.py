@@ -20,7 +20,7 @@ Usage
   fl-run resume=DIR                                    take up a run that was killed
   fl-run experiment=NAME --cfg job                     print the resolved config, run nothing
 
-Experiments (conf/experiment; the first line of each file is its question)
+Experiments (conf/experiment; each file begins with its question)
 {experiments}
 
 Options (any value of any config file can be given as GROUP.KEY=VALUE)

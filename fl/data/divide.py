@@ -136,7 +136,7 @@ def _refuse_shared(brand: split.Names, who: pd.Series) -> None:
     if (several := brands[brands > 1]).any():
         raise InputError(
             "preparation.duplicates",
-            f"customer {several.index[0]!r} is at {several.iloc[0]} brands, and so are "
+            f"customer {str(several.index[0])!r} is at {several.iloc[0]} brands, and so are "
             f"{len(several) - 1} others",
             "give every customer one brand, or choose preparation.duplicates=drop: a shared "
             "customer then falls into the same split at every brand",

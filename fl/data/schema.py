@@ -51,7 +51,7 @@ class Number:
         clipped = np.clip(values, self.low, self.high) - self.low
         width = self.high - self.low
         share = np.log1p(clipped) / math.log1p(width) if self.log else clipped / width
-        return 2 * share - 1
+        return np.clip(2 * share - 1, -1, 1)  # the two logarithms may differ in the last bit
 
     def unscale(self, scaled: float) -> float:
         """The value that scaling puts at ``scaled`` in [-1, 1]."""
@@ -223,7 +223,7 @@ def _numeric(values: pd.Series, column: Number, where: str) -> npt.NDArray[np.fl
         at = int(np.argmax(bad))
         raise InputError(
             f"{where}, column {column.name}, row {_row(values, at)}",
-            f"value {values.iloc[at]!r} is not a finite number ({int(bad.sum())} such rows)",
+            f"value {str(values.iloc[at])!r} is not a finite number ({int(bad.sum())} such rows)",
             "correct or drop the row, or state in the schema what an empty cell counts as "
             "(missing: VALUE)",
         )

@@ -80,15 +80,18 @@ def _csv(path: Path, field: str) -> pd.DataFrame:
             field, f"{path.name!r} is neither CSV nor Parquet", "convert it to .csv or .parquet"
         )
     with path.open(encoding="utf-8-sig", newline="") as file:
-        header = file.readline()
-    separator = max(_SEPARATORS, key=header.count)
-    table = pd.read_csv(
-        path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False
-    )
-    if not isinstance(table.index, pd.RangeIndex):  # pandas would shift the columns by one
+        separator = max(_SEPARATORS, key=file.readline().count)
+        file.seek(0)
+        lines = (cells for cells in csv.reader(file, delimiter=separator) if cells)
+        names, first = [name.strip() for name in next(lines, [])], next(lines, [])
+    if repeated := [name for name in names if names.count(name) > 1]:  # pandas would rename one
+        raise InputError(field, f"two columns are called {repeated[0]!r}", "rename one")
+    if len(first) > len(names):  # pandas would shift the names by one column
         raise InputError(
             field,
             f"the rows of {path.name!r} have more cells than its header",
             "name every column, or remove the separators at the ends of rows",
         )
-    return table
+    return pd.read_csv(
+        path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False
+    )

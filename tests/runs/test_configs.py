@@ -1,0 +1,89 @@
+"""Every file below ``conf/`` is composed by Hydra and built, and none is left out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
+
+from experiments.settings import ARMS, Settings, settings
+from fl.errors import InputError
+
+CONF = Path(__file__).resolve().parents[2] / "conf"
+GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name[0] != "_")
+LEAVES = sorted(
+    (path.parent.name, path.stem)
+    for path in CONF.glob("*/*.yaml")
+    if path.parent.name != "experiment"
+)
+EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+CHOSEN = {"data": "panel", "privacy": "none", "secure_sum": "plain"}
+BUILT_AS = {
+    "data": "source", "partition": "partition", "task": "options", "model": "architecture",
+    "algorithm": "algorithm", "privacy": "plan", "secure_sum": "summing", "runtime": "runtime",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _hydra() -> Iterator[None]:
+    with initialize_config_module("conf", version_base="1.3"):
+        yield
+
+
+def composed(*overrides: str) -> dict[str, Any]:
+    values = OmegaConf.to_container(compose("config", list(overrides)), resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
+
+
+def build(**chosen: str) -> Settings:
+    options = (f"{group}={name}" for group, name in {**CHOSEN, **chosen}.items())
+    return settings(composed(*options, "out=unused"))
+
+
+def test_every_group_is_known_here() -> None:
+    assert set(GROUPS) == {*BUILT_AS, "experiment"}
+    assert LEAVES and EXPERIMENTS
+
+
+@pytest.mark.parametrize(("group", "name"), LEAVES)
+def test_every_leaf_builds_what_it_is_named_for(group: str, name: str) -> None:
+    built = getattr(build(**{group: name}), BUILT_AS[group])
+    assert built.name == name
+
+
+@pytest.mark.parametrize(("group", "name"), LEAVES)
+def test_a_leaf_states_every_value_of_its_class(group: str, name: str) -> None:
+    """So that reading ``conf/`` is enough to know what there is."""
+    built = getattr(build(**{group: name}), BUILT_AS[group])
+    stated = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
+    assert stated.keys() == {field.name for field in fields(built) if field.init}
+
+
+@pytest.mark.parametrize("name", EXPERIMENTS)
+def test_every_experiment_composes_and_builds(name: str) -> None:
+    made = settings(composed(f"experiment={name}", "out=unused"))
+    assert made.experiment == name
+    assert made.question.endswith("?")
+    assert all(len(made.tuning.trials(arm)) == made.tuning.budget for arm in ARMS)
+
+
+def test_privacy_and_data_are_never_chosen_by_default() -> None:
+    for group in CHOSEN:
+        options = [f"{g}={n}" for g, n in CHOSEN.items() if g != group]
+        with pytest.raises(Exception, match=group):
+            composed(*options, "out=unused")
+
+
+@pytest.mark.parametrize(("group", "name"), LEAVES)
+def test_a_leaf_with_an_unknown_key_is_refused(group: str, name: str) -> None:
+    values = composed(*(f"{g}={n}" for g, n in {**CHOSEN, group: name}.items()), "out=unused")
+    values[group]["no_such_key"] = 1
+    with pytest.raises(InputError, match=f"{group}.no_such_key: no such key"):
+        settings(values)
