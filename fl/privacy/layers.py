@@ -12,7 +12,7 @@ Legend: ``_b`` row of the batch, ``_t`` use of a layer for one row (calls times 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -71,7 +71,7 @@ class Groups:
 class LinearSignals:
     """``a_bti`` inputs, ``d_bto`` back-signals of an ``nn.Linear``."""
 
-    layer: nn.Linear
+    layers: tuple[nn.Linear]
     a_bti: Tensor
     d_bto: Tensor
 
@@ -80,7 +80,7 @@ class LinearSignals:
 
         Guarantee: exact up to rounding, and what rounding could hide is added (see :func:`_gram`).
         """
-        one = 1.0 if self.layer.bias is not None else 0.0  # the bias sees the input 1
+        one = 1.0 if self.layers[0].bias is not None else 0.0  # the bias sees the input 1
         if groups.one_each and self.a_bti.shape[1] == 1:
             a_b = torch.linalg.vector_norm(self.a_bti[:, 0], dim=1).square_()
             d_b: Tensor = torch.linalg.vector_norm(self.d_bto[:, 0], dim=1).square_()
@@ -88,7 +88,7 @@ class LinearSignals:
         square_k = self.d_bto.new_zeros(len(groups.rows_k))
         for customer_s, rows_sn in groups.buckets():
             size = rows_sn.shape[1] * (self.a_bti[0].numel() + self.d_bto[0].numel())
-            step = max(1, _TEMPORARY // max(size, self.layer.weight.numel()))
+            step = max(1, _TEMPORARY // max(size, self.layers[0].weight.numel()))
             for s in range(0, len(customer_s), step):
                 a = _uses(self.a_bti, rows_sn[s : s + step])
                 d = _uses(self.d_bto, rows_sn[s : s + step])
@@ -102,20 +102,28 @@ class LinearSignals:
         """
         d = (self.d_bto * scale_b.to(self.d_bto.dtype)[:, None, None]).flatten(0, 1)
         weight = d.t() @ self.a_bti.flatten(0, 1)
-        return [weight] if self.layer.bias is None else [weight, d.sum(0)]
+        return [weight] if self.layers[0].bias is None else [weight, d.sum(0)]
 
     def only(self, keep_b: Tensor) -> LinearSignals:
         """Of some rows. Guarantee: nothing of the others is left, NaN or not."""
-        return LinearSignals(self.layer, self.a_bti[keep_b], self.d_bto[keep_b])
+        return LinearSignals(self.layers, self.a_bti[keep_b], self.d_bto[keep_b])
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSignals:
-    """``code_bt`` looked up, ``d_btd`` back-signals (zero at padding) of an ``nn.Embedding``."""
+    """One or more ``nn.Embedding`` of equal width, as one long table.
 
-    layer: nn.Embedding
+    Attributes:
+        layers: the tables, one below the other.
+        code_bt: the row of the long table that is looked up.
+        d_btd: back-signals; zero at padding.
+        once: whether no row of the batch uses one table twice.
+    """
+
+    layers: tuple[nn.Embedding, ...]
     code_bt: Tensor
     d_btd: Tensor
+    once: bool
 
     def squares(self, groups: Groups) -> Tensor:
         """Back-signals of one customer at one code are added before they are squared.
@@ -123,30 +131,50 @@ class EmbeddingSignals:
         Guarantee: exact up to rounding, for any repetition within a row and across rows. Memory is
         that of the back-signals, never a table per customer.
         """
-        uses = self.code_bt.shape[1]
-        if groups.one_each and uses == 1:
-            d_b: Tensor = torch.linalg.vector_norm(self.d_btd[:, 0], dim=1)
+        if groups.one_each and self.once:
+            d_b: Tensor = torch.linalg.vector_norm(self.d_btd, dim=(1, 2))
             return d_b.square_()
-        key_b = groups.index_b[:, None] * self.layer.num_embeddings + self.code_bt
-        key, place = torch.unique(key_b, return_inverse=True)
+        rows = sum(layer.num_embeddings for layer in self.layers)
+        key, place = torch.unique(
+            groups.index_b[:, None] * rows + self.code_bt, return_inverse=True
+        )
         d = self.d_btd.flatten(0, 1)
         touched = d.new_zeros(len(key), d.shape[1]).index_add_(0, place.flatten(), d)
         square_k = d.new_zeros(len(groups.rows_k))
         square = torch.linalg.vector_norm(touched, dim=1).square_()
-        return square_k.index_add_(0, key // max(1, self.layer.num_embeddings), square)
+        return square_k.index_add_(0, key // max(1, rows), square)
 
     def sums(self, scale_b: Tensor) -> list[Tensor]:
-        """The gradient of the table, each row times its scale, summed over rows.
+        """The gradient of every table, each row times its scale, summed over rows.
 
-        Guarantee: every use of the layer by a row has that row's scale.
+        Guarantee: every use of a table by a row has that row's scale.
         """
         d = (self.d_btd * scale_b.to(self.d_btd.dtype)[:, None, None]).flatten(0, 1)
-        table = torch.zeros(self.layer.weight.shape, dtype=d.dtype)
-        return [table.index_add_(0, self.code_bt.flatten(), d)]
+        rows = [layer.num_embeddings for layer in self.layers]
+        table = torch.zeros(sum(rows), d.shape[1], dtype=d.dtype)
+        table.index_add_(0, self.code_bt.flatten(), d)
+        return list(torch.split_with_sizes(table, rows))
 
     def only(self, keep_b: Tensor) -> EmbeddingSignals:
         """Of some rows. Guarantee: nothing of the others is left, NaN or not."""
-        return EmbeddingSignals(self.layer, self.code_bt[keep_b], self.d_btd[keep_b])
+        return EmbeddingSignals(self.layers, self.code_bt[keep_b], self.d_btd[keep_b], self.once)
+
+
+def joined(signals: Sequence[EmbeddingSignals]) -> EmbeddingSignals:
+    """Tables of equal width, one below the other; they cost one operation instead of many.
+
+    Guarantee: norms and sums are those of the parts together.
+    """
+    start, codes = 0, []
+    for s in signals:
+        codes.append(s.code_bt + start)
+        start += sum(layer.num_embeddings for layer in s.layers)
+    return EmbeddingSignals(
+        tuple(layer for s in signals for layer in s.layers),
+        torch.cat(codes, 1),
+        torch.cat([s.d_btd for s in signals], 1),
+        all(s.once for s in signals),
+    )
 
 
 Signals = LinearSignals | EmbeddingSignals

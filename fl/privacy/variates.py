@@ -22,7 +22,7 @@ from fl.contracts import Ints
 LARGEST_NORMAL: Final = math.sqrt(2 * math.log(2) * 96)
 """No normal variate is more than this many standard deviations away (11.5)."""
 
-_BLOCK = 32768  # pairs of variates, or candidates, in one pass: what a pass touches fits the cache
+_BLOCK = 16384  # pairs of variates, or candidates, in one pass: what a pass touches fits the cache
 _FINE = 1 << 16  # a 32-bit radius below this is one of the largest, and gets 64 more bits
 
 Shape = Sequence[int]
