@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 
 from fl.contracts import Examples, Floats
 from fl.errors import InputError
@@ -171,11 +171,12 @@ class _Calls:
     def record(self, _: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         """The forward hook. Guarantee: the edge is the layer's own output, even where an operation
         in place follows."""
-        if len(given) != 1:
-            raise InputError("model", "calls a layer by keyword", "pass its input by position")
+        node = output.grad_fn
+        if len(given) != 1 or node is None:
+            raise InputError("model", "a layer's input is no single position", "call layer(x)")
         self.inputs.append(given[0].detach())
         self.versions.append(given[0]._version)
-        self.edges.append(get_gradient_edge(output))
+        self.edges.append(GradientEdge(node, output.output_nr))
 
     def row_by_row(self, rows: int) -> bool:
         """Guarantee: only if every input has the batch's rows first and was not overwritten."""

@@ -38,8 +38,9 @@ class Groups:
     @staticmethod
     def of(customer_b: Tensor) -> Groups:
         """Customers in the order of their ids. Guarantee: equal ids are one customer."""
-        if bool((customer_b[1:] > customer_b[:-1]).all()):
-            n = len(customer_b)
+        ids = customer_b.numpy()
+        if (ids[1:] > ids[:-1]).all():
+            n = len(ids)
             return Groups(torch.arange(n), torch.ones(n, dtype=torch.int64), True)
         _, index_b, rows_k = torch.unique(customer_b, return_inverse=True, return_counts=True)
         return Groups(index_b, rows_k, False)
@@ -165,13 +166,15 @@ def joined(signals: Sequence[EmbeddingSignals]) -> EmbeddingSignals:
 
     Guarantee: norms and sums are those of the parts together.
     """
-    start, codes = 0, []
+    if len(signals) == 1:
+        return signals[0]
+    start, starts = 0, []
     for s in signals:
-        codes.append(s.code_bt + start)
+        starts += [start] * s.code_bt.shape[1]
         start += sum(layer.num_embeddings for layer in s.layers)
     return EmbeddingSignals(
         tuple(layer for s in signals for layer in s.layers),
-        torch.cat(codes, 1),
+        torch.cat([s.code_bt for s in signals], 1).add_(torch.tensor(starts)),
         torch.cat([s.d_btd for s in signals], 1),
         all(s.once for s in signals),
     )
