@@ -28,11 +28,14 @@ class Groups:
     Attributes:
         index_b: int64, the customer of each row, 0 .. customers - 1.
         rows_k: int64, rows of each customer, >= 1.
+        buckets: customers of similar size: their numbers ``[s]`` and rows ``[s, 2^i]``, -1 as
+            padding; every row is in exactly one bucket, in the line of its own customer.
         one_each: row ``i`` is the only row of customer ``i``.
     """
 
     index_b: Tensor
     rows_k: Tensor
+    buckets: tuple[tuple[Tensor, Tensor], ...]
     one_each: bool
 
     @staticmethod
@@ -40,10 +43,10 @@ class Groups:
         """Customers in the order of their ids. Guarantee: equal ids are one customer."""
         ids = customer_b.numpy()
         if (ids[1:] > ids[:-1]).all():
-            n = len(ids)
-            return Groups(torch.arange(n), torch.ones(n, dtype=torch.int64), True)
+            index_b = torch.arange(len(ids))
+            return Groups(index_b, torch.ones_like(index_b), ((index_b, index_b[:, None]),), True)
         _, index_b, rows_k = torch.unique(customer_b, return_inverse=True, return_counts=True)
-        return Groups(index_b, rows_k, False)
+        return Groups(index_b, rows_k, tuple(_buckets(index_b, rows_k)), False)
 
     def total(self, values_b: Tensor) -> Tensor:
         """Sums of ``[b, ...]`` over each customer's rows. Guarantee: each row counts once."""
@@ -52,18 +55,17 @@ class Groups:
         out = values_b.new_zeros(len(self.rows_k), *values_b.shape[1:])
         return out.index_add_(0, self.index_b, values_b)
 
-    def buckets(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Customers of similar size: their numbers ``[s]``, their rows ``[s, 2^i]``, -1 as padding.
 
-        Guarantee: every row is in exactly one bucket, in the line of its own customer.
-        """
-        order_b = torch.argsort(self.index_b, stable=True)
-        start_k = self.rows_k.cumsum(0) - self.rows_k
-        size_k = torch.ceil(torch.log2(self.rows_k.double())).long()
-        for size in range(int(size_k.max()) + 1):
-            customer_s = (size_k == size).nonzero()[:, 0]
+def _buckets(index_b: Tensor, rows_k: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """See :class:`Groups`. Guarantee: a customer is in the bucket of the next power of two."""
+    order_b = torch.argsort(index_b, stable=True)
+    start_k = rows_k.cumsum(0) - rows_k
+    size_k = torch.ceil(torch.log2(rows_k.double())).long()
+    for size in range(int(size_k.max()) + 1):
+        customer_s = (size_k == size).nonzero()[:, 0]
+        if len(customer_s):
             place = torch.arange(2**size)
-            real = place < self.rows_k[customer_s, None]
+            real = place < rows_k[customer_s, None]
             rows = order_b[(start_k[customer_s, None] + place).where(real, 0)]
             yield customer_s, rows.where(real, -1)
 
@@ -87,9 +89,9 @@ class LinearSignals:
             d_b: Tensor = torch.linalg.vector_norm(self.d_bto[:, 0], dim=1).square_()
             return d_b.mul_(a_b.add_(one))
         square_k = self.d_bto.new_zeros(len(groups.rows_k))
-        for customer_s, rows_sn in groups.buckets():
+        for customer_s, rows_sn in groups.buckets:
             size = rows_sn.shape[1] * (self.a_bti[0].numel() + self.d_bto[0].numel())
-            step = max(1, _TEMPORARY // max(size, self.layers[0].weight.numel()))
+            step = max(1, _TEMPORARY // max(1, size))  # _joint makes nothing larger
             for s in range(0, len(customer_s), step):
                 a = _uses(self.a_bti, rows_sn[s : s + step])
                 d = _uses(self.d_bto, rows_sn[s : s + step])
@@ -185,6 +187,8 @@ Signals = LinearSignals | EmbeddingSignals
 
 def _uses(values_btx: Tensor, rows_sn: Tensor) -> Tensor:
     """``[s, n * t, x]``: all uses by each customer. Guarantee: padding is zero, even beside NaN."""
+    if int(rows_sn.min()) >= 0:
+        return values_btx[rows_sn].flatten(1, 2)
     picked = values_btx[rows_sn.clamp(min=0)]
     return picked.masked_fill_((rows_sn < 0)[..., None, None], 0).flatten(1, 2)
 
