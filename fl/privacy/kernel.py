@@ -57,6 +57,7 @@ class AnalyticKernel:
     def __init__(self, losses: Losses, model: nn.Module) -> None:
         self._losses, self._model, self._layers = losses, model, trained_layers(model)
         self._parameters = [list(layer.parameters(recurse=False)) for layer in self._layers]
+        self._dtype = next((p.dtype for own in self._parameters for p in own), torch.float32)
         self._walked = False  # whether the graph of a batch was compared with the recorded calls
 
     def clipped_sum(self, batch: Examples, clip_norm: float) -> tuple[list[Tensor], Floats]:
@@ -75,7 +76,7 @@ class AnalyticKernel:
             square_k += s.squares(groups).numpy()
         rows_k = groups.rows_k.numpy()
         norm_k = np.sqrt(square_k) / rows_k  # of the mean over a customer's rows
-        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k)
+        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k).to(self._dtype)
         scale_b = scale_k if groups.one_each else scale_k[groups.index_b]
         finite_k = np.isfinite(norm_k)
         if not finite_k.all():
@@ -181,10 +182,10 @@ class _Calls:
     def row_by_row(self, rows: int) -> bool:
         """Guarantee: only if every input has the batch's rows first and was not overwritten."""
         least = 2 if type(self.layer) is nn.Linear else 1
-        return all(
-            a._version == version and a.ndim >= least and len(a) == rows
-            for a, version in zip(self.inputs, self.versions, strict=True)
-        )
+        for a, version in zip(self.inputs, self.versions, strict=True):
+            if a._version != version or a.ndim < least or len(a) != rows:
+                return False
+        return True
 
     def signals(self, backs: Sequence[Tensor | None]) -> Signals | None:
         """All calls side by side, ``[b, t, ...]``; None if the losses do not depend on the layer.

@@ -103,7 +103,7 @@ class LinearSignals:
 
         Guarantee: every use of the layer by a row has that row's scale.
         """
-        d = (self.d_bto * scale_b.to(self.d_bto.dtype)[:, None, None]).flatten(0, 1)
+        d = (self.d_bto * scale_b[:, None, None]).flatten(0, 1)
         weight = d.t() @ self.a_bti.flatten(0, 1)
         return [weight] if self.layers[0].bias is None else [weight, d.sum(0)]
 
@@ -152,7 +152,7 @@ class EmbeddingSignals:
 
         Guarantee: every use of a table by a row has that row's scale.
         """
-        d = (self.d_btd * scale_b.to(self.d_btd.dtype)[:, None, None]).flatten(0, 1)
+        d = (self.d_btd * scale_b[:, None, None]).flatten(0, 1)
         rows = [layer.num_embeddings for layer in self.layers]
         table = torch.zeros(sum(rows), d.shape[1], dtype=d.dtype)
         table.index_add_(0, self.code_bt.flatten(), d)

@@ -83,13 +83,13 @@ def normal(stream: Stream, shape: Shape, std: float, out_dtype: torch.dtype) -> 
     out = np.empty(n + n % 2, np.float32 if out_dtype == torch.float32 else np.float64)
     for start in range(0, len(out), 2 * _BLOCK):
         pair = out[start : start + 2 * _BLOCK].reshape(2, -1)
+        angle = stream.take(4 * pair.shape[1]).view("<i4").astype(out.dtype)
+        angle *= math.pi / 2**31
         if out_dtype == torch.float32:
             radius = _radius32(stream, pair.shape[1])
         else:
             radius = np.sqrt(np.log(_unit(stream.words(pair.shape[1]))) * -2)
         radius *= std
-        angle = stream.take(4 * pair.shape[1]).view("<i4").astype(out.dtype)
-        angle *= math.pi / 2**31
         np.cos(angle, out=pair[0])
         np.sin(angle, out=pair[1])
         np.multiply(pair, radius, out=pair)
