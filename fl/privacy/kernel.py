@@ -12,11 +12,11 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.autograd.graph import GradientEdge, get_gradient_edge
+from torch.autograd.graph import GradientEdge
 
 from fl.contracts import Examples, Floats
 from fl.errors import InputError
-from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, Signals
+from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, Signals, joined
 
 Losses = Callable[[nn.Module, Examples], Tensor]
 
@@ -57,6 +57,7 @@ class AnalyticKernel:
     def __init__(self, losses: Losses, model: nn.Module) -> None:
         self._losses, self._model, self._layers = losses, model, trained_layers(model)
         self._parameters = [list(layer.parameters(recurse=False)) for layer in self._layers]
+        self._dtype = next((p.dtype for own in self._parameters for p in own), torch.float32)
         self._walked = False  # whether the graph of a batch was compared with the recorded calls
 
     def clipped_sum(self, batch: Examples, clip_norm: float) -> tuple[list[Tensor], Floats]:
@@ -69,33 +70,31 @@ class AnalyticKernel:
             InputError: a layer mixes the rows of a batch, or a parameter is used outside its layer.
         """
         groups = Groups.of(batch.customer_b)
-        signals = self._signals(batch)
+        signals = _fewer(self._signals(batch))
         square_k = np.zeros(len(groups.rows_k))
         for s in signals:
-            if s is not None:
-                square_k += s.squares(groups).numpy()
+            square_k += s.squares(groups).numpy()
         rows_k = groups.rows_k.numpy()
         norm_k = np.sqrt(square_k) / rows_k  # of the mean over a customer's rows
-        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k)
+        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k).to(self._dtype)
         scale_b = scale_k if groups.one_each else scale_k[groups.index_b]
-        keep_b = None
-        if not np.isfinite(norm_k).all():
-            keep_b = torch.from_numpy(np.isfinite(norm_k))[groups.index_b].nonzero()[:, 0]
-        return self._sums(signals, scale_b, keep_b), norm_k
+        finite_k = np.isfinite(norm_k)
+        if not finite_k.all():
+            keep_b = torch.from_numpy(finite_k)[groups.index_b].nonzero()[:, 0]
+            signals, scale_b = [s.only(keep_b) for s in signals], scale_b[keep_b]
+        return self._sums(signals, scale_b), norm_k
 
-    def _sums(
-        self, signals: Sequence[Signals | None], scale_b: Tensor, keep_b: Tensor | None
-    ) -> list[Tensor]:
-        """One gradient for each parameter. Guarantee: rows outside ``keep_b`` are not read, so a
-        NaN among them reaches nothing."""
-        gradients: list[Tensor] = []
-        for own, s in zip(self._parameters, signals, strict=True):
-            if s is None:
-                gradients += [torch.zeros_like(p.detach()) for p in own]
-            elif keep_b is None:
-                gradients += s.sums(scale_b)
+    def _sums(self, signals: Sequence[Signals], scale_b: Tensor) -> list[Tensor]:
+        """One gradient for each parameter. Guarantee: zero where the losses read none."""
+        made: dict[nn.Module, list[Tensor]] = {}
+        for s in signals:
+            if isinstance(s, LinearSignals):
+                made[s.layers[0]] = s.sums(scale_b)
             else:
-                gradients += s.only(keep_b).sums(scale_b[keep_b])
+                made |= {of: [t] for of, t in zip(s.layers, s.sums(scale_b), strict=True)}
+        gradients: list[Tensor] = []
+        for layer, own in zip(self._layers, self._parameters, strict=True):
+            gradients += made.get(layer) or [torch.zeros_like(p.detach()) for p in own]
         return gradients
 
     def _signals(self, batch: Examples) -> list[Signals | None]:
@@ -144,6 +143,19 @@ class AnalyticKernel:
         )
 
 
+def _fewer(signals: Sequence[Signals | None]) -> list[Signals]:
+    """Without the layers that were not used, and with tables of equal width as one.
+
+    Guarantee: norms and sums are those of all layers together.
+    """
+    linear = [s for s in signals if isinstance(s, LinearSignals)]
+    tables: dict[int, list[EmbeddingSignals]] = {}
+    for s in signals:
+        if isinstance(s, EmbeddingSignals):
+            tables.setdefault(s.d_btd.shape[2], []).append(s)
+    return [*linear, *(joined(parts) for parts in tables.values())]
+
+
 @dataclass(slots=True)
 class _Calls:
     """What one layer saw in one forward pass: input, its version, place of the output in the graph.
@@ -160,19 +172,20 @@ class _Calls:
     def record(self, _: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
         """The forward hook. Guarantee: the edge is the layer's own output, even where an operation
         in place follows."""
-        if len(given) != 1:
-            raise InputError("model", "calls a layer by keyword", "pass its input by position")
+        node = output.grad_fn
+        if len(given) != 1 or node is None:
+            raise InputError("model", "a layer's input is no single position", "call layer(x)")
         self.inputs.append(given[0].detach())
         self.versions.append(given[0]._version)
-        self.edges.append(get_gradient_edge(output))
+        self.edges.append(GradientEdge(node, output.output_nr))
 
     def row_by_row(self, rows: int) -> bool:
         """Guarantee: only if every input has the batch's rows first and was not overwritten."""
         least = 2 if type(self.layer) is nn.Linear else 1
-        return all(
-            a._version == version and a.ndim >= least and len(a) == rows
-            for a, version in zip(self.inputs, self.versions, strict=True)
-        )
+        for a, version in zip(self.inputs, self.versions, strict=True):
+            if a._version != version or a.ndim < least or len(a) != rows:
+                return False
+        return True
 
     def signals(self, backs: Sequence[Tensor | None]) -> Signals | None:
         """All calls side by side, ``[b, t, ...]``; None if the losses do not depend on the layer.
@@ -186,14 +199,14 @@ class _Calls:
         d = _side_by_side([d.unsqueeze(1) if d.ndim == 2 else d.flatten(1, -2) for _, d in pairs])
         if isinstance(self.layer, nn.Linear):
             inputs = [a.unsqueeze(1) if a.ndim == 2 else a.flatten(1, -2) for a, _ in pairs]
-            return LinearSignals(self.layer, _side_by_side(inputs), d)
+            return LinearSignals((self.layer,), _side_by_side(inputs), d)
         if isinstance(self.layer, nn.Embedding):
             codes = _side_by_side(
                 [a.unsqueeze(1) if a.ndim == 1 else a.flatten(1) for a, _ in pairs]
             )
             if self.layer.padding_idx is not None:
                 d = d.masked_fill((codes == self.layer.padding_idx)[..., None], 0)
-            return EmbeddingSignals(self.layer, codes, d)
+            return EmbeddingSignals((self.layer,), codes, d, codes.shape[1] == 1)
         raise TypeError(f"Expected a linear layer or an embedding, got {type(self.layer)}.")
 
 

@@ -12,7 +12,7 @@ Legend: ``_b`` row of the batch, ``_t`` use of a layer for one row (calls times 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -28,21 +28,25 @@ class Groups:
     Attributes:
         index_b: int64, the customer of each row, 0 .. customers - 1.
         rows_k: int64, rows of each customer, >= 1.
+        buckets: customers of similar size: their numbers ``[s]`` and rows ``[s, 2^i]``, -1 as
+            padding; every row is in exactly one bucket, in the line of its own customer.
         one_each: row ``i`` is the only row of customer ``i``.
     """
 
     index_b: Tensor
     rows_k: Tensor
+    buckets: tuple[tuple[Tensor, Tensor], ...]
     one_each: bool
 
     @staticmethod
     def of(customer_b: Tensor) -> Groups:
         """Customers in the order of their ids. Guarantee: equal ids are one customer."""
-        if bool((customer_b[1:] > customer_b[:-1]).all()):
-            n = len(customer_b)
-            return Groups(torch.arange(n), torch.ones(n, dtype=torch.int64), True)
+        ids = customer_b.numpy()
+        if (ids[1:] > ids[:-1]).all():
+            index_b = torch.arange(len(ids))
+            return Groups(index_b, torch.ones_like(index_b), ((index_b, index_b[:, None]),), True)
         _, index_b, rows_k = torch.unique(customer_b, return_inverse=True, return_counts=True)
-        return Groups(index_b, rows_k, False)
+        return Groups(index_b, rows_k, tuple(_buckets(index_b, rows_k)), False)
 
     def total(self, values_b: Tensor) -> Tensor:
         """Sums of ``[b, ...]`` over each customer's rows. Guarantee: each row counts once."""
@@ -51,18 +55,17 @@ class Groups:
         out = values_b.new_zeros(len(self.rows_k), *values_b.shape[1:])
         return out.index_add_(0, self.index_b, values_b)
 
-    def buckets(self) -> Iterator[tuple[Tensor, Tensor]]:
-        """Customers of similar size: their numbers ``[s]``, their rows ``[s, 2^i]``, -1 as padding.
 
-        Guarantee: every row is in exactly one bucket, in the line of its own customer.
-        """
-        order_b = torch.argsort(self.index_b, stable=True)
-        start_k = self.rows_k.cumsum(0) - self.rows_k
-        size_k = torch.ceil(torch.log2(self.rows_k.double())).long()
-        for size in range(int(size_k.max()) + 1):
-            customer_s = (size_k == size).nonzero()[:, 0]
+def _buckets(index_b: Tensor, rows_k: Tensor) -> Iterator[tuple[Tensor, Tensor]]:
+    """See :class:`Groups`. Guarantee: a customer is in the bucket of the next power of two."""
+    order_b = torch.argsort(index_b, stable=True)
+    start_k = rows_k.cumsum(0) - rows_k
+    size_k = torch.ceil(torch.log2(rows_k.double())).long()
+    for size in range(int(size_k.max()) + 1):
+        customer_s = (size_k == size).nonzero()[:, 0]
+        if len(customer_s):
             place = torch.arange(2**size)
-            real = place < self.rows_k[customer_s, None]
+            real = place < rows_k[customer_s, None]
             rows = order_b[(start_k[customer_s, None] + place).where(real, 0)]
             yield customer_s, rows.where(real, -1)
 
@@ -71,7 +74,7 @@ class Groups:
 class LinearSignals:
     """``a_bti`` inputs, ``d_bto`` back-signals of an ``nn.Linear``."""
 
-    layer: nn.Linear
+    layers: tuple[nn.Linear]
     a_bti: Tensor
     d_bto: Tensor
 
@@ -80,15 +83,15 @@ class LinearSignals:
 
         Guarantee: exact up to rounding, and what rounding could hide is added (see :func:`_gram`).
         """
-        one = 1.0 if self.layer.bias is not None else 0.0  # the bias sees the input 1
+        one = 1.0 if self.layers[0].bias is not None else 0.0  # the bias sees the input 1
         if groups.one_each and self.a_bti.shape[1] == 1:
             a_b = torch.linalg.vector_norm(self.a_bti[:, 0], dim=1).square_()
             d_b: Tensor = torch.linalg.vector_norm(self.d_bto[:, 0], dim=1).square_()
             return d_b.mul_(a_b.add_(one))
         square_k = self.d_bto.new_zeros(len(groups.rows_k))
-        for customer_s, rows_sn in groups.buckets():
+        for customer_s, rows_sn in groups.buckets:
             size = rows_sn.shape[1] * (self.a_bti[0].numel() + self.d_bto[0].numel())
-            step = max(1, _TEMPORARY // max(size, self.layer.weight.numel()))
+            step = max(1, _TEMPORARY // max(1, size))  # _joint makes nothing larger
             for s in range(0, len(customer_s), step):
                 a = _uses(self.a_bti, rows_sn[s : s + step])
                 d = _uses(self.d_bto, rows_sn[s : s + step])
@@ -100,22 +103,30 @@ class LinearSignals:
 
         Guarantee: every use of the layer by a row has that row's scale.
         """
-        d = (self.d_bto * scale_b.to(self.d_bto.dtype)[:, None, None]).flatten(0, 1)
+        d = (self.d_bto * scale_b[:, None, None]).flatten(0, 1)
         weight = d.t() @ self.a_bti.flatten(0, 1)
-        return [weight] if self.layer.bias is None else [weight, d.sum(0)]
+        return [weight] if self.layers[0].bias is None else [weight, d.sum(0)]
 
     def only(self, keep_b: Tensor) -> LinearSignals:
         """Of some rows. Guarantee: nothing of the others is left, NaN or not."""
-        return LinearSignals(self.layer, self.a_bti[keep_b], self.d_bto[keep_b])
+        return LinearSignals(self.layers, self.a_bti[keep_b], self.d_bto[keep_b])
 
 
 @dataclass(frozen=True, slots=True)
 class EmbeddingSignals:
-    """``code_bt`` looked up, ``d_btd`` back-signals (zero at padding) of an ``nn.Embedding``."""
+    """One or more ``nn.Embedding`` of equal width, as one long table.
 
-    layer: nn.Embedding
+    Attributes:
+        layers: the tables, one below the other.
+        code_bt: the row of the long table that is looked up.
+        d_btd: back-signals; zero at padding.
+        once: whether no row of the batch uses one table twice.
+    """
+
+    layers: tuple[nn.Embedding, ...]
     code_bt: Tensor
     d_btd: Tensor
+    once: bool
 
     def squares(self, groups: Groups) -> Tensor:
         """Back-signals of one customer at one code are added before they are squared.
@@ -123,30 +134,52 @@ class EmbeddingSignals:
         Guarantee: exact up to rounding, for any repetition within a row and across rows. Memory is
         that of the back-signals, never a table per customer.
         """
-        uses = self.code_bt.shape[1]
-        if groups.one_each and uses == 1:
-            d_b: Tensor = torch.linalg.vector_norm(self.d_btd[:, 0], dim=1)
+        if groups.one_each and self.once:
+            d_b: Tensor = torch.linalg.vector_norm(self.d_btd, dim=(1, 2))
             return d_b.square_()
-        key_b = groups.index_b[:, None] * self.layer.num_embeddings + self.code_bt
-        key, place = torch.unique(key_b, return_inverse=True)
+        rows = sum(layer.num_embeddings for layer in self.layers)
+        key, place = torch.unique(
+            groups.index_b[:, None] * rows + self.code_bt, return_inverse=True
+        )
         d = self.d_btd.flatten(0, 1)
         touched = d.new_zeros(len(key), d.shape[1]).index_add_(0, place.flatten(), d)
         square_k = d.new_zeros(len(groups.rows_k))
         square = torch.linalg.vector_norm(touched, dim=1).square_()
-        return square_k.index_add_(0, key // max(1, self.layer.num_embeddings), square)
+        return square_k.index_add_(0, key // max(1, rows), square)
 
     def sums(self, scale_b: Tensor) -> list[Tensor]:
-        """The gradient of the table, each row times its scale, summed over rows.
+        """The gradient of every table, each row times its scale, summed over rows.
 
-        Guarantee: every use of the layer by a row has that row's scale.
+        Guarantee: every use of a table by a row has that row's scale.
         """
-        d = (self.d_btd * scale_b.to(self.d_btd.dtype)[:, None, None]).flatten(0, 1)
-        table = torch.zeros(self.layer.weight.shape, dtype=d.dtype)
-        return [table.index_add_(0, self.code_bt.flatten(), d)]
+        d = (self.d_btd * scale_b[:, None, None]).flatten(0, 1)
+        rows = [layer.num_embeddings for layer in self.layers]
+        table = torch.zeros(sum(rows), d.shape[1], dtype=d.dtype)
+        table.index_add_(0, self.code_bt.flatten(), d)
+        return list(torch.split_with_sizes(table, rows))
 
     def only(self, keep_b: Tensor) -> EmbeddingSignals:
         """Of some rows. Guarantee: nothing of the others is left, NaN or not."""
-        return EmbeddingSignals(self.layer, self.code_bt[keep_b], self.d_btd[keep_b])
+        return EmbeddingSignals(self.layers, self.code_bt[keep_b], self.d_btd[keep_b], self.once)
+
+
+def joined(signals: Sequence[EmbeddingSignals]) -> EmbeddingSignals:
+    """Tables of equal width, one below the other; they cost one operation instead of many.
+
+    Guarantee: norms and sums are those of the parts together.
+    """
+    if len(signals) == 1:
+        return signals[0]
+    start, starts = 0, []
+    for s in signals:
+        starts += [start] * s.code_bt.shape[1]
+        start += sum(layer.num_embeddings for layer in s.layers)
+    return EmbeddingSignals(
+        tuple(layer for s in signals for layer in s.layers),
+        torch.cat([s.code_bt for s in signals], 1).add_(torch.tensor(starts)),
+        torch.cat([s.d_btd for s in signals], 1),
+        all(s.once for s in signals),
+    )
 
 
 Signals = LinearSignals | EmbeddingSignals
@@ -154,6 +187,8 @@ Signals = LinearSignals | EmbeddingSignals
 
 def _uses(values_btx: Tensor, rows_sn: Tensor) -> Tensor:
     """``[s, n * t, x]``: all uses by each customer. Guarantee: padding is zero, even beside NaN."""
+    if int(rows_sn.min()) >= 0:
+        return values_btx[rows_sn].flatten(1, 2)
     picked = values_btx[rows_sn.clamp(min=0)]
     return picked.masked_fill_((rows_sn < 0)[..., None, None], 0).flatten(1, 2)
 

@@ -22,7 +22,7 @@ from fl.contracts import Ints
 LARGEST_NORMAL: Final = math.sqrt(2 * math.log(2) * 96)
 """No normal variate is more than this many standard deviations away (11.5)."""
 
-_BLOCK = 32768  # pairs of variates, or candidates, in one pass: what a pass touches fits the cache
+_BLOCK = 16384  # pairs of variates, or candidates, in one pass: what a pass touches fits the cache
 _FINE = 1 << 16  # a 32-bit radius below this is one of the largest, and gets 64 more bits
 
 Shape = Sequence[int]
@@ -83,13 +83,13 @@ def normal(stream: Stream, shape: Shape, std: float, out_dtype: torch.dtype) -> 
     out = np.empty(n + n % 2, np.float32 if out_dtype == torch.float32 else np.float64)
     for start in range(0, len(out), 2 * _BLOCK):
         pair = out[start : start + 2 * _BLOCK].reshape(2, -1)
+        angle = stream.take(4 * pair.shape[1]).view("<i4").astype(out.dtype)
+        angle *= math.pi / 2**31
         if out_dtype == torch.float32:
             radius = _radius32(stream, pair.shape[1])
         else:
             radius = np.sqrt(np.log(_unit(stream.words(pair.shape[1]))) * -2)
         radius *= std
-        angle = stream.take(4 * pair.shape[1]).view("<i4").astype(out.dtype)
-        angle *= math.pi / 2**31
         np.cos(angle, out=pair[0])
         np.sin(angle, out=pair[1])
         np.multiply(pair, radius, out=pair)
