@@ -110,7 +110,11 @@ def alone(bench: Bench) -> Result:
 
 def federated(bench: Bench, variant: Variant) -> Result:
     """All brands, no record leaving."""
-    brands, algorithm, key = bench.rows.brands, bench.settings.algorithm, f"fed@{variant.label}"
+    brands, algorithm, key = (
+        bench.rows.brands,
+        bench.settings.algorithm,
+        f"federated@{variant.label}",
+    )
     if variant.private:
         return _private(bench, brands, key, variant.plan, algorithm)
     return _tuned(bench, "federated", brands, key, algorithm, variant.plan)

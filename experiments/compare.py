@@ -60,7 +60,12 @@ def resume(folder: str) -> None:
     out = Path(folder)
     if not (out / "run.json").exists():
         raise InputError("resume", f"no run in {folder!r}", "name the folder given as out=")
-    kept = json.loads((out / "run.json").read_text())
+    try:
+        kept = json.loads((out / "run.json").read_text())
+    except ValueError as error:
+        raise InputError(
+            "resume", f"{folder}/run.json is not JSON ({error})", "start the run anew"
+        ) from error
     if kept.get("status") == "finished":
         record.show(out)
         return
@@ -77,8 +82,7 @@ def _prepare(how: Settings) -> tuple[DataSet, dict[int, Tables]]:
     tables = {seed: divide(data, how.partition, how.preparation, seed) for seed in how.seeds}
     for seed in how.seeds:
         schema = shared_schema(data, tables[seed], how, seed)
-        if seed == how.seeds[0]:
-            encode(how.task(schema), tables[seed], how.preparation.scaling)
+        encode(how.task(schema), tables[seed], how.preparation.scaling)
     return data, tables
 
 

@@ -11,7 +11,7 @@ import hashlib
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +19,7 @@ import numpy as np
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.config import choose, plain
+from fl.config import choose, plain, run_state
 from fl.privacy import PLANS, Plan
 from fl.report.files import atomic_write
 from server.coordinator import Absence, Best, Point, Progress
@@ -86,7 +86,7 @@ def from_progress(
     note = {
         "number": progress.number,
         "done": done,
-        "plan": plain(plan),
+        "plan": stored_plan(plan),
         "personal": {brand: sorted(personal) for brand, (_, personal) in memories.items()},
         "history": [asdict(point) for point in progress.history],
         "absences": [asdict(absence) for absence in progress.absences],
@@ -114,6 +114,11 @@ def memory_of(piece: Piece, brand: str) -> tuple[Arrays, dict[str, Arrays]]:
     return arrays.below(f"memory/{brand}", piece.arrays), dict(personal)
 
 
-def plan_of(piece: Piece) -> Plan:
-    """The plan of a stored training, with its noise."""
-    return choose(PLANS, piece.note["plan"], "privacy")
+def stored_plan(plan: Plan) -> dict[str, Any]:
+    """A plan with its noise, as plain values."""
+    return {"config": plain(plan), "run_state": run_state(plan)}
+
+
+def plan_from(stored: Mapping[str, Any]) -> Plan:
+    """The inverse of :func:`stored_plan`."""
+    return replace(choose(PLANS, stored["config"], "privacy"), **stored["run_state"])

@@ -14,7 +14,7 @@ import torch
 
 from clients.node import BrandNode
 from experiments.books import COORDINATOR, Books, opened
-from experiments.journal import Journal, from_progress, memory_of, plan_of, to_progress
+from experiments.journal import Journal, from_progress, memory_of, plan_from, to_progress
 from experiments.prepare import Prepared, Splits
 from experiments.settings import Settings
 from fl.algorithms.query import SumQuery, evaluation, headcount
@@ -97,7 +97,7 @@ def learn(bench: Bench, key: str, brands: Mapping[str, Splits], recipe: Recipe) 
     folder = journal.folder.parent / "ledgers" / f"seed-{bench.seed}" / key.replace("/", ".")
     with opened(folder, journal.folder / "keys", list(brands), recipe.plan) as books:
         if stored is not None:
-            plan, progress = plan_of(stored), to_progress(stored)
+            plan, progress = plan_from(stored.note["plan"]), to_progress(stored)
             memories = {name: memory_of(stored, name) for name in brands}
             bench.tick(len(brands) * progress.number)
             if stored.note["done"]:

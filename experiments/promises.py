@@ -5,12 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 from experiments.arms import arm_keys
-from experiments.journal import Piece
+from experiments.journal import Piece, plan_from
 from experiments.settings import Settings
-from fl.config import choose
 from fl.contracts import Unit
 from fl.events import from_json
-from fl.privacy import PLANS, BrandPrivacy, CustomerPrivacy, NoPrivacy, Plan
+from fl.privacy import BrandPrivacy, CustomerPrivacy, NoPrivacy, Plan
 from fl.privacy.statement import NOT_COVERED, Conditions, statement
 
 OFFLINE = (
@@ -32,7 +31,7 @@ def statements(how: Settings, piece: Piece) -> dict[str, dict[str, Any]]:
         spent = piece.note["spent"].get(key, {})
         if variant is None or arm == "finetuned" or not spent:
             continue
-        plan: Plan = choose(PLANS, piece.note["plans"][key], "privacy")
+        plan = plan_from(piece.note["plans"][key])
         conditions = _conditions(plan, arm)
         events = {keeper: from_json(event) for keeper, event in spent.items()}
         if conditions.joint:

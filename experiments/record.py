@@ -14,14 +14,13 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arms import Result
-from experiments.journal import Piece
+from experiments.journal import Piece, stored_plan
 from experiments.prepare import Tables
 from experiments.promises import statements
 from experiments.settings import Settings, Variant
 from experiments.summary import additive_curves, calibration, summarise_run
 from experiments.tuning import TUNED
 from fl import arrays
-from fl.config import plain
 from fl.data.dataset import DataSet
 from fl.events import to_json as to_event
 from fl.report.files import atomic_write
@@ -39,12 +38,11 @@ _VERSION = 1  # of run.json and results.json
 
 def opening(how: Settings, data: DataSet, tables: Tables) -> dict[str, Any]:
     """``run.json`` before the first round: enough to resume, and to know what was asked."""
-    label, positive = data.schema.label, data.schema.positive
     brands = {
         brand: {
             "rows": len(table.rows),
             "customers": len(set(table.customers.tolist())),
-            "positives": int((table.rows[label].map(str) == positive).sum()),
+            "positives": int(data.schema.positives(table.rows, f"brand {brand}").sum()),
         }
         for brand, table in tables.items()
     }
@@ -112,7 +110,7 @@ def note(results: Mapping[str, Result], seed: int) -> dict[str, Any]:
         for arm, result in results.items()
         if result.spent
     }
-    plans = {arm: plain(result.plan) for arm, result in results.items()}
+    plans = {arm: stored_plan(result.plan) for arm, result in results.items()}
     return {"history": history, "absent": absent, "chosen": chosen, "spent": spent, "plans": plans}
 
 

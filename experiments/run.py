@@ -224,7 +224,7 @@ def _help() -> str:
 
     files = sorted(resources.files("conf").joinpath("experiment").iterdir(), key=lambda f: f.name)
     experiments = "\n".join(
-        f"  {file.name.removesuffix('.yaml'):<18}{_question(file.read_text())}"
+        f"  {file.name.removesuffix('.yaml'):<20}{_question(file.read_text())}"
         for file in files
         if file.name.endswith(".yaml")
     )

@@ -43,7 +43,7 @@ def build(cls: type[T], values: Values, where: str) -> T:
         InputError: an unknown key, a missing key, a value of the wrong type or out of range.
     """
     hints = typing.get_type_hints(cls)
-    fields = {f.name: f for f in dataclasses.fields(cls) if f.init}  # type: ignore[arg-type]
+    fields = {f.name: f for f in dataclasses.fields(cls) if _configured(f)}  # type: ignore[arg-type]
     for key in _group(values, where):
         if key not in fields:
             raise InputError(
@@ -75,7 +75,17 @@ def plain(config: Any) -> dict[str, Any]:
     >>> plain(FedProx(mu=0.5))
     {'name': 'fedprox', 'mu': 0.5}
     """
-    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if f.init}
+    return {f.name: getattr(config, f.name) for f in dataclasses.fields(config) if _configured(f)}
+
+
+def run_state(config: Any) -> dict[str, Any]:
+    """What a plug-in learned when its run started; no config can set it."""
+    kept = [f for f in dataclasses.fields(config) if f.init and not _configured(f)]
+    return {f.name: getattr(config, f.name) for f in kept}
+
+
+def _configured(field: dataclasses.Field[Any]) -> bool:
+    return field.init and not field.metadata.get("run_state")
 
 
 def _read(kind: Any, value: Any, where: str) -> Any:

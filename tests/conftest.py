@@ -3,11 +3,17 @@
 from __future__ import annotations
 
 import os
+import sys
 
 import torch
+from absl import logging as absl_logging
 from hypothesis import settings
 
 torch.set_num_threads(1)
+
+# absl (of dp-accounting) keeps the sys.stderr of its import, and Hydra closes it with all handlers:
+# under pytest that is a capture file which everybody still needs. The real one is never closed.
+absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 
 settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)

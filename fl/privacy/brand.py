@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from torch import Tensor, nn
@@ -53,8 +53,8 @@ class BrandPrivacy:
     sampling_rate: float = 1.0
     query_noise_multiplier: float = 10.0
     noise_source: str = "secure"
-    brands: int = 0
-    sigma: float = 0.0
+    brands: int = field(default=0, metadata=parameters.RUN_STATE)
+    sigma: float = field(default=0.0, metadata=parameters.RUN_STATE)
 
     def __post_init__(self) -> None:
         parameters.check(

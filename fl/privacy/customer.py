@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 import torch
@@ -71,8 +71,8 @@ class CustomerPrivacy:
     dropouts: int = 1
     colluders: int = 1
     customers: float = 0.0
-    brands: int = 0
-    sigma: float = 0.0
+    brands: int = field(default=0, metadata=parameters.RUN_STATE)
+    sigma: float = field(default=0.0, metadata=parameters.RUN_STATE)
 
     def __post_init__(self) -> None:
         if self.name not in NAMES:
@@ -91,9 +91,9 @@ class CustomerPrivacy:
             },
         )
         whole = {"dropouts": self.dropouts, "colluders": self.colluders, "brands": self.brands}
-        for field, value in {**whole, "customers": self.customers, "sigma": self.sigma}.items():
+        for name, value in {**whole, "customers": self.customers, "sigma": self.sigma}.items():
             if not 0 <= value < math.inf:
-                raise ValueError(f"Expected {field}={value} >= 0.")
+                raise ValueError(f"Expected {name}={value} >= 0.")
 
     @property
     def unit(self) -> Unit:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from fl.privacy.noise import InsecureNoiseForTests, NoiseSource, SecureRandom
 
+RUN_STATE = {"run_state": True}  # of a field: known when a run starts, never configured
 SOURCES = ("secure", "insecure_noise_for_tests")
 
 

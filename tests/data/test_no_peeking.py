@@ -25,14 +25,14 @@ from fl.data.partition import Natural
 from fl.data.schema import Hashed, Number, Schema
 from fl.data.table import Table
 from fl.models import MODELS
-from fl.privacy import NoPrivacy, PlainSum
+from fl.privacy import PlainSum
 from fl.tasks.conversion import Conversion
 from fl.tasks.ranges import Ranges
 from tests import crm, worlds
 
 Encode = Callable[[Conversion, Tables, str], Prepared]
 Change = Callable[[pd.DataFrame], pd.DataFrame]
-HOW = SimpleNamespace(plan=NoPrivacy(), summing=PlainSum(), runtime=Runtime(debug=True))
+HOW = SimpleNamespace(variants=(), summing=PlainSum(), runtime=Runtime(debug=True))
 
 
 def set_cells(**values: object) -> Change:

@@ -66,8 +66,8 @@ def kill_in_the_middle(run: subprocess.Popen[bytes], work: Path, training: str) 
 @pytest.mark.parametrize(
     ("training", "more"),
     [
-        ("seed-0/federated/trial-0", ("seeds=1",)),
-        ("seed-1/federated/final", ("algorithm=fedadam", "runtime.workers=2")),
+        ("seed-0/federated@none/trial-0", ("seeds=1",)),
+        ("seed-1/federated@none/final", ("algorithm=fedadam", "runtime.workers=2")),
     ],
     ids=["tuning", "last-training-of-two-workers"],
 )

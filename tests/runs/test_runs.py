@@ -24,7 +24,7 @@ ROW = {
 KEYS = {
     "version", "status", "experiment", "question", "config", "versions", "machine", "commit",
     "seeds", "evaluation", "privacy", "secure_sum", "data", "seconds", "tuning", "absent",
-    "history", "calibration", "additive", "gains", "arrays",
+    "history", "calibration", "additive", "gains", "gains_by_privacy", "statements", "arrays",
 }  # fmt: skip
 
 
