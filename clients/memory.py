@@ -9,7 +9,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl.arrays import from_bytes, to_bytes
+import numpy as np
+
+from fl.arrays import below, from_bytes, to_bytes, within
 from fl.contracts import Memory
 from fl.report.files import atomic_write
 
@@ -22,9 +24,19 @@ class MemoryFile:
 
     def load(self) -> Memory:
         """The last memory, or an empty one before the first message."""
-        return Memory(from_bytes(self.path.read_bytes())) if self.path.exists() else Memory()
+        if not self.path.exists():
+            return Memory()
+        stored = from_bytes(self.path.read_bytes())
+        protocol = below("protocol", stored)
+        return Memory(below("arrays", stored), {k: a.tobytes() for k, a in protocol.items()})
 
     def save(self, memory: Memory) -> None:
-        """Replace the file in one step; a crash leaves the old one whole."""
-        atomic_write(self.path, to_bytes(memory.arrays))
+        """Replace the file in one step; a crash leaves the old one whole.
+
+        Call it before the reply is sent, and after a refusal too: what the secure sum has handed
+        out must not be forgotten.
+        """
+        protocol = {k: np.frombuffer(v, np.uint8) for k, v in memory.protocol.items()}
+        parts = within("arrays", memory.arrays) | within("protocol", protocol)
+        atomic_write(self.path, to_bytes(parts))
         os.chmod(self.path, 0o600)

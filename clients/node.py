@@ -9,13 +9,13 @@ from dataclasses import dataclass, field
 from fl.brand import LocalBrand
 from fl.contracts import (
     Algorithm,
+    BrandSum,
     Examples,
     Memory,
     NodeId,
     PrivacyPlan,
     Reply,
     Request,
-    SecureSum,
     Task,
     Training,
 )
@@ -44,7 +44,7 @@ class BrandNode:
     splits: Mapping[str, Examples]
     task: Task
     plan: PrivacyPlan
-    summing: SecureSum
+    summing: BrandSum
     training: Training
     algorithms: Mapping[str, Algorithm]
     seed: int

@@ -84,9 +84,11 @@ class Memory:
 
     Attributes:
         arrays: the algorithm's own state at this brand (control variates, personal model).
+        protocol: the secure sum's state at this brand, keys among it; stored before a reply goes.
     """
 
     arrays: Arrays = field(default_factory=dict)
+    protocol: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
 # --- examples -----------------------------------------------------------------------------------
@@ -390,11 +392,13 @@ class Collected:
         total: the sum of the survivors' updates.
         survivors: who is in it, sorted.
         absent: who is not, with the code that says why.
+        transcript: lines that let others check the round, if there is anything to check.
     """
 
     total: Update
     survivors: tuple[NodeId, ...]
     absent: Mapping[NodeId, Code]
+    transcript: tuple[str, ...] = ()
 
 
 class Federation(Protocol):
@@ -406,7 +410,7 @@ class Federation(Protocol):
 
 
 class SecureSum(Protocol):
-    """How updates are added; the coordinator's and the brand's half in one class."""
+    """How updates are added: the coordinator's half."""
 
     @property
     def name(self) -> str: ...
@@ -416,8 +420,15 @@ class SecureSum(Protocol):
     ) -> Collected:
         """Ask all, and return only the sum. ``zero`` gives names and shapes of the sums."""
 
+
+class BrandSum(Protocol):
+    """How updates are added: a brand's half. All it remembers is in ``memory``."""
+
     def answer(self, request: Request, memory: Memory) -> Reply | None:
-        """The brand's reply to a protocol step, or None if ``request`` is not one."""
+        """The brand's reply to a protocol step; None if the brand may now touch its data.
+
+        All that must hold before is checked here; raises ``Refused``.
+        """
 
     def protect(self, request: Request, update: Update, memory: Memory) -> Reply:
         """The brand's update, protected for this round."""
