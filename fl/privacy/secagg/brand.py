@@ -231,7 +231,7 @@ class BrandHalf:
         except KeyError as error:
             raise Refused(Code.UNKNOWN_REQUEST) from error
         same = arrays.same_shape(request.arrays, expected) and all(
-            np.array_equal(request.arrays[n], expected[n], equal_nan=True) for n in expected
+            np.array_equal(request.arrays[n], expected[n]) for n in expected
         )
         if not same or layout != session.layout:
             raise Refused(Code.MODEL_MISMATCH)

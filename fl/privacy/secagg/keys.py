@@ -11,7 +11,7 @@ from dataclasses import replace
 
 from fl.errors import Code, Refused
 from fl.privacy.secagg import shamir
-from fl.privacy.secagg.identity import Identity, signed
+from fl.privacy.secagg.identity import KEY, Identity, signed
 from fl.privacy.secagg.profiles import (
     KEM_CIPHERTEXT,
     KEM_SEED,
@@ -104,22 +104,19 @@ def accept(session: Session, raw: bytes, index: int, terms: Terms) -> Session:
         raise Refused(Code.UNKNOWN_ROSTER)
     if len(records) < terms.rules.min_brands:
         raise Refused(Code.TOO_FEW)
-    adverts = {i: Advert.parse(i, record, hybrid) for i, record in records.items()}
-    public = [key for a in adverts.values() for key in (a.channel, a.mask)]
-    if len(set(public)) != len(public):
+    public = {r[:KEY] for r in records.values()} | {r[KEY : 2 * KEY] for r in records.values()}
+    if len(public) != 2 * len(records):
         raise Refused(Code.DUPLICATE_KEY)
     h1 = view("adverts", session.sid, raw)
     near = terms.neighbours(list(records), h1, [index])[index]
-    private = mask_private(session.root, session.sid, terms.rules.algorithms)
-    channels, masks = {}, {}
-    for j in near:
-        advert = adverts[j]
-        if not signed(roster.key(j), advert.message(session.sid), advert.signature):
+    adverts = [Advert.parse(j, records[j], hybrid) for j in near]
+    for advert in adverts:
+        message = advert.message(session.sid)
+        if not signed(roster.key(advert.index), message, advert.signature):
             raise Refused(Code.BAD_SIGNATURE)
-        channel, mask = agree(session.channel, advert.channel), agree(private, advert.mask)
-        if channel is None or mask is None:
-            raise Refused(Code.WEAK_KEY)
-        channels[j], masks[j] = channel, mask
+    private = mask_private(session.root, session.sid, terms.rules.algorithms)
+    channels = _agreed(session.channel, {a.index: a.channel for a in adverts})
+    masks = _agreed(private, {a.index: a.mask for a in adverts})
     return replace(
         session,
         h1=h1,
@@ -131,6 +128,14 @@ def accept(session: Session, raw: bytes, index: int, terms: Terms) -> Session:
     )
 
 
+def _agreed(private: bytes, public: dict[int, bytes]) -> dict[int, bytes]:
+    secrets_ = agree(private, list(public.values()))
+    agreed = {j: s for j, s in zip(public, secrets_, strict=True) if s is not None}
+    if len(agreed) != len(public):
+        raise Refused(Code.WEAK_KEY)
+    return agreed
+
+
 def deal(
     session: Session, raw: bytes, index: int, terms: Terms
 ) -> tuple[Session, dict[str, bytes]]:
@@ -140,8 +145,9 @@ def deal(
     """
     profile, sid, near = terms.rules.algorithms, session.sid, list(session.channels)
     points = [j + 1 for j in near]
-    own = shamir.split(session.self_mask, session.threshold, points)
-    root = shamir.split(session.root, session.threshold, points)
+    needed = min(session.threshold, len(near))  # a brand holds no share of its own
+    own = shamir.split(session.self_mask, needed, points)
+    root = shamir.split(session.root, needed, points)
     extra, channel_ciphertexts, mask_ciphertexts, escrow = {}, {}, {}, {}
     masks = dict(session.masks)
     adverts = unpack(raw, Advert.size(profile.hybrid)) if profile.hybrid else {}

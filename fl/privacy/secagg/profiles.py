@@ -12,6 +12,7 @@ Every key is derived for one use and one direction, so a constant nonce never re
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -102,13 +103,17 @@ def public_of(private: bytes) -> bytes:
     return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
 
 
-def agree(private: bytes, public: bytes) -> bytes | None:
-    """The X25519 shared secret; None for a public key of low order.
+def agree(private: bytes, public: Sequence[bytes]) -> list[bytes | None]:
+    """The X25519 secrets shared with the owners of ``public`` keys; None for one of low order.
 
     Guarantee: contributory: a peer cannot force a constant secret (RFC 7748, section 6.1).
     """
+    key = X25519PrivateKey.from_private_bytes(private)
+    return [_exchange(key, peer) for peer in public]
+
+
+def _exchange(key: X25519PrivateKey, public: bytes) -> bytes | None:
     try:
-        key = X25519PrivateKey.from_private_bytes(private)
         return key.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:
         return None

@@ -7,7 +7,7 @@ stripped of them as soon as they are of no more use.
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields, replace
 
 from fl.contracts import Memory
 from fl.privacy.secagg.identity import canonical
@@ -92,7 +92,8 @@ def save(session: Session, memory: Memory) -> None:
     Guarantee: nothing is sent; the caller's memory is stored before the reply goes.
     """
     plain: dict[str, object] = {}
-    for name, value in asdict(session).items():
+    for name in (f.name for f in fields(session)):
+        value = getattr(session, name)
         if isinstance(value, bytes):
             plain[name] = value.hex()
         elif isinstance(value, dict):

@@ -112,10 +112,9 @@ def _pairs(j: int, root: bytes, g: Gathered, profile: Profile) -> dict[int, byte
         seed = keys.mask_kem_seed(root, g.sid, profile)
         key = keys.escrow_key(root, g.sid, profile)
         escrow = unpack(profile.open(key, g.entrusted[j].escrow, g.sid) or b"", 32)
-    for i in g.near[j]:
-        if i not in g.survivors:
-            continue
-        shared = agree(private, g.adverts[i].mask) or b""
+    near = [i for i in g.near[j] if i in g.survivors]
+    for i, agreed in zip(near, agree(private, [g.adverts[i].mask for i in near]), strict=True):
+        shared = agreed or b""
         if profile.hybrid and i < j:
             shared += decapsulate(seed, g.entrusted[i].mask[j]) or b""
         elif profile.hybrid:
@@ -149,7 +148,8 @@ class _Rebuild:
         self, j: int, given: Mapping[int, bytes | None], fits: Callable[[bytes], bool]
     ) -> bytes:
         shares = {i + 1: share for i, share in sorted(given.items()) if share is not None}
-        threshold = self._terms.threshold(len(self._g.adverts), len(self._g.near[j]))
+        near = len(self._g.near[j])
+        threshold = min(self._terms.threshold(len(self._g.adverts), near), near)
         if len(shares) < threshold or not self._terms.rules.recovers:
             raise Refused(Code.TOO_FEW)
         for points in itertools.islice(_subsets(list(shares), threshold), _TRIES):
