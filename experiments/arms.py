@@ -14,11 +14,13 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import torch
 
 from clients.node import BrandNode
+from experiments.enrolment import enrolled
 from experiments.journal import Journal, Piece, from_progress, memory_of, to_progress
 from experiments.prepare import Prepared, Splits
 from experiments.settings import Settings, Trial
@@ -26,10 +28,11 @@ from fl import arrays
 from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.query import SumQuery
 from fl.arrays import Arrays
-from fl.contracts import Algorithm, Floats, Memory, Training, concatenate
+from fl.contracts import Algorithm, BrandSum, Floats, Memory, Training, concatenate
 from fl.errors import NoAnswer
 from fl.federation.inprocess import InProcessFederation
 from fl.models.parameters import load, parameters
+from fl.privacy.plain import PlainSum
 from fl.round import coordinate
 from fl.seeds import numpy_generator, torch_generator
 from fl.tasks.conversion import Conversion, metrics
@@ -58,6 +61,11 @@ class Bench:
     rows: Prepared
     journal: Journal
     tick: Callable[[int], None]
+
+    @property
+    def transcripts(self) -> Path:
+        """Where the secure sum's transcripts of this seed go."""
+        return self.journal.folder.parent / "transcripts" / f"seed-{self.seed}"
 
     @property
     def start(self) -> Arrays:
@@ -193,18 +201,23 @@ def _learn(
     """One training, taken up from the journal where it was left."""
     how, journal_key = bench.settings, f"seed-{bench.seed}/{key}"
     validation = SumQuery("validation", bench.task.statistics())
-    nodes = _nodes(bench, brands, training, {"train": algorithm, "validate": validation}, key)
+    served: Mapping[str, Algorithm] = {"train": algorithm, "validate": validation}
+    stored = bench.journal.get(journal_key)
+    first = algorithm.init(bench.start) if stored is None else to_progress(stored).state
+    part = "" if stored is None else f"-from-{stored.note['number']}"
+    file = bench.transcripts / key / f"transcript{part}.jsonl"
+    summing, halves = enrolled(how, brands, served, first, file)
+    nodes = _nodes(bench, brands, training, served, halves, key)
     coordinator = Coordinator(
         InProcessFederation({name: node.handle for name, node in nodes.items()}),
         algorithm,
         how.plan,
-        how.summing,
+        summing,
         bench.seed,
         validation if validate else None,
         metrics,
         how.evaluate_every,
     )
-    stored = bench.journal.get(journal_key)
     progress = coordinator.start(bench.start)
     if stored is not None:
         progress = to_progress(stored)
@@ -249,12 +262,14 @@ def _finetune(
         kept = {brand: arrays.below(brand, stored.arrays) for brand in brands}
         return {brand: model for brand, model in kept.items() if model}
     trials = bench.settings.tuning.trials("finetuned")
+    plain = PlainSum()  # nothing is sent, so nothing is added
     nodes: dict[str, BrandNode] = {}
     for brand, splits in brands.items():
         own = chosen[brand] if trial is None else trials[trial]
         training = own.training(bench.settings.training)
         served = {"finetune": own.finetune()}
-        nodes |= _nodes(bench, {brand: splits}, training, served, "finetuned")
+        halves = {brand: plain}
+        nodes |= _nodes(bench, {brand: splits}, training, served, halves, "finetuned")
     coordinate(
         1,
         start,
@@ -262,7 +277,7 @@ def _finetune(
         federation=InProcessFederation({name: node.handle for name, node in nodes.items()}),
         algorithm=trials[0].finetune(),
         plan=bench.settings.plan,
-        summing=bench.settings.summing,
+        summing=plain,
         rng=numpy_generator(bench.seed, "cohort", "finetune", 1),
     )
     kept = {name: arrays.below("personal", node.memory.arrays) for name, node in nodes.items()}
@@ -290,6 +305,7 @@ def _nodes(
     brands: Mapping[str, Splits],
     training: Training,
     algorithms: Mapping[str, Algorithm],
+    halves: Mapping[str, BrandSum],
     key: str,
 ) -> dict[str, BrandNode]:
     how = bench.settings
@@ -299,7 +315,7 @@ def _nodes(
             splits,
             bench.task,
             how.plan,
-            how.summing,
+            halves[name],
             training,
             algorithms,
             bench.seed,

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clients.node import BrandNode
+from experiments.enrolment import enrolled
 from experiments.settings import Settings
 from fl.algorithms.query import SumQuery
 from fl.contracts import Examples, Task, Training, concatenate
@@ -81,13 +82,14 @@ def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Sc
         raise InputError("data", "the table has no column beside the label", "add features")
     task = Ranges(columns, data.schema.label, data.schema.positive, data.schema.negative)
     query = SumQuery("known", task.statistics())
+    summing, halves = enrolled(how, tables, {"ranges": query}, {})
     nodes = {
         brand: BrandNode(
             brand,
             {"known": _known(task, table, brand)},
             task,
             how.plan,
-            how.summing,
+            halves[brand],
             Training(),
             {"ranges": query},
             seed,
@@ -103,7 +105,7 @@ def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Sc
         federation=InProcessFederation({name: node.handle for name, node in nodes.items()}),
         algorithm=query,
         plan=how.plan,
-        summing=how.summing,
+        summing=summing,
         rng=numpy_generator(seed, "cohort", "ranges", 1),
     )
     return task.read(answer.state)

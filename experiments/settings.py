@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Protocol
 
 from fl.algorithms import ALGORITHMS
 from fl.algorithms.finetune import FineTune
+from fl.arrays import Arrays
 from fl.config import Values, build, choose
-from fl.contracts import Algorithm, PrivacyPlan, SecureSum, Training, Unit
+from fl.contracts import Algorithm, BrandSum, NodeId, PrivacyPlan, SecureSum, Training, Unit
 from fl.data.catalog import DATASETS
 from fl.data.dataset import DataSet
 from fl.data.divide import Partition, Preparation
@@ -47,6 +48,24 @@ class Source(Protocol):
 
     def load(self) -> DataSet:
         """Read it."""
+
+
+class SummingConfig(Protocol):
+    """A secure sum as configured, before the brands of a run are known."""
+
+    @property
+    def name(self) -> str: ...
+
+    def enrol(
+        self,
+        names: Sequence[NodeId],
+        *,
+        algorithms: Mapping[str, Algorithm],
+        plan: PrivacyPlan,
+        first: Arrays,
+        record: Callable[[str], None] = ...,
+    ) -> tuple[SecureSum, Mapping[NodeId, BrandSum]]:
+        """The coordinator's half and each brand's, for a run that starts at state ``first``."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +176,7 @@ class Settings:
     architecture: ModelConfig
     algorithm: Algorithm
     plan: PrivacyPlan
-    summing: SecureSum
+    summing: SummingConfig
     runtime: Runtime
     training: Training
     tuning: Tuning

@@ -6,7 +6,7 @@ It is the reference that a protected sum must equal, and what a trusted coordina
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -45,6 +45,7 @@ class PlainSum:
         algorithms: Mapping[str, Algorithm],
         plan: PrivacyPlan,
         first: Arrays,
+        record: Callable[[str], None] = lambda line: None,
     ) -> tuple[SecureSum, Mapping[NodeId, BrandSum]]:
         """Both halves are the same, and need nothing. Guarantee: none."""
         return self, {name: self for name in names}

@@ -6,9 +6,7 @@ attempt goes on while enough are left.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterable, Mapping
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -18,7 +16,7 @@ from fl.contracts import Federation, NodeId, Reply, Request, Scalar
 from fl.errors import Code, Refused
 from fl.privacy.secagg import fixedpoint, keys, transcript, wire
 from fl.privacy.secagg.identity import SIGNATURE, signed
-from fl.privacy.secagg.masks import Ring
+from fl.privacy.secagg.masks import Ring, hash_of, hashes_of
 from fl.privacy.secagg.profiles import KEM_CIPHERTEXT
 from fl.privacy.secagg.shamir import SECRET, SHARE
 from fl.privacy.secagg.terms import Terms
@@ -97,7 +95,7 @@ class Attempt:
             "absent": {node: str(code) for node, code in self.absent.items()},
             "wrong_shares": [names[i] for i in sorted(self.liars)],
             "outcome": str(outcome) if failed else "ok",
-            "sum": "" if isinstance(outcome, Code) else transcript.sum_hash(outcome).hex(),
+            "sum": "" if isinstance(outcome, Code) else hash_of(outcome).hex(),
         }
 
     @property
@@ -175,8 +173,7 @@ class Attempt:
         h1 = view("adverts", sid, raw)
         h2 = view("members", sid, h1, pack_members(self.members))
         entries = {i: _vector(reply, self.length) for i, reply in replies.items()}
-        with ThreadPoolExecutor(max(1, threads)) as pool:
-            hashes = dict(zip(entries, pool.map(_hash, entries.values()), strict=True))
+        hashes = dict(zip(entries, hashes_of(list(entries.values()), threads), strict=True))
         total: Ring = np.zeros(self.length, "<u4")
 
         def add(i: int, reply: Reply) -> None:
@@ -301,7 +298,3 @@ def _vector(reply: Reply, length: int) -> Ring | None:
     if y is None or len(reply.arrays) != 1 or y.dtype != np.uint32 or y.shape != (length,):
         return None
     return np.ascontiguousarray(y, "<u4")
-
-
-def _hash(vector: Ring | None) -> bytes:
-    return b"" if vector is None else hashlib.sha256(vector.data).digest()

@@ -23,7 +23,6 @@ attempts from each other (all attempts of a round carry the same encoding, noise
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
@@ -36,7 +35,7 @@ from fl.errors import Code, Refused
 from fl.privacy.secagg import chain, fixedpoint, keys, views, wire
 from fl.privacy.secagg.follow import Follow
 from fl.privacy.secagg.identity import HASH, Identity, bind
-from fl.privacy.secagg.masks import Ring, add_masks
+from fl.privacy.secagg.masks import Ring, add_masks, hash_of
 from fl.privacy.secagg.session import (
     ADMITTED,
     ADVERTISED,
@@ -244,7 +243,7 @@ class BrandHalf:
         plus += [key for j, key in pairs.items() if j > me]
         minus = [key for j, key in pairs.items() if j < me]
         add_masks(vector, plus, minus, profile, self.threads)
-        y = hashlib.sha256(vector.data).digest()
+        y = hash_of(vector)
         done = replace(session, stage=MASKED, y=y, masks={}, root=b"", channel=b"", channel_kem=b"")
         save(done, memory)
         signature = self.identity.sign(masked_message(sid, session.h2, y))

@@ -14,7 +14,7 @@ from fl.errors import Code, Refused
 from fl.privacy.secagg import fixedpoint, transcript
 from fl.privacy.secagg.follow import Follow
 from fl.privacy.secagg.identity import bind, canonical, signed
-from fl.privacy.secagg.masks import Ring
+from fl.privacy.secagg.masks import Ring, hash_of
 from fl.privacy.secagg.session import ANSWERED, Session
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.wire import view
@@ -114,7 +114,7 @@ def _follow(
         brands = len(bytes.fromhex(str(values["survivors"]))) // (2 + 32 + 64)
         if about.previous != place.root or about.sequence <= place.sequence:
             raise ValueError("does not follow")
-        if values["outcome"] != "ok" or transcript.sum_hash(total).hex() != values["sum"]:
+        if values["outcome"] != "ok" or hash_of(total).hex() != values["sum"]:
             raise ValueError("another sum")
         now = state(memory, first)
         zero = follow.zero(about.kind, now)

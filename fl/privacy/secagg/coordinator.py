@@ -6,6 +6,7 @@ A brand that was away is given them with its next ``open``. Step numbers are tho
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -85,7 +86,7 @@ class CoordinatorHalf:
     terms: Terms
     log: Log = field(repr=False)
     record: Record = unrecorded
-    threads: int = 1
+    threads: int = min(4, os.cpu_count() or 1)
 
     @property
     def name(self) -> str:

@@ -6,6 +6,7 @@ into one re-used buffer. The stream is read as little-endian uint32, so all host
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
@@ -19,6 +20,21 @@ Ring = npt.NDArray[np.uint32]
 
 CHUNK = 64 * 1024  # entries, 256 KiB
 _ZEROS = bytes(4 * CHUNK)
+_LARGE = 4_000_000  # bytes to hash that are worth a second thread
+
+
+def hash_of(vector: Ring) -> bytes:
+    """SHA-256 of a vector's little-endian bytes. Guarantee: binds all entries."""
+    return hashlib.sha256(vector.data).digest()
+
+
+def hashes_of(vectors: Sequence[Ring | None], threads: int) -> list[bytes]:
+    """The hash of each vector; empty for None. Guarantee: of :func:`hash_of`."""
+    large = sum(v.nbytes for v in vectors if v is not None) > _LARGE
+    if threads <= 1 or not large:
+        return [b"" if v is None else hash_of(v) for v in vectors]
+    with ThreadPoolExecutor(threads) as pool:
+        return list(pool.map(lambda v: b"" if v is None else hash_of(v), vectors))
 
 
 def add_masks(

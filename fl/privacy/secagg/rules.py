@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 
 from fl.arrays import Arrays
@@ -110,8 +110,11 @@ class BrandAgg:
         algorithms: Mapping[str, Algorithm],
         plan: PrivacyPlan,
         first: Arrays,
+        record: Callable[[str], None] = lambda line: None,
     ) -> tuple[SecureSum, Mapping[NodeId, BrandSum]]:
         """Fresh identities, a roster and a plan that all approve: for simulations.
+
+        ``record`` is given the transcript, line by line.
 
         Raises:
             ValueError: too few brands, or the sum could overflow.
@@ -120,4 +123,4 @@ class BrandAgg:
         """
         from fl.privacy.secagg.enrol import simulate  # both halves know these rules
 
-        return simulate(self, names, algorithms=algorithms, plan=plan, first=first)
+        return simulate(self, names, algorithms=algorithms, plan=plan, first=first, record=record)

@@ -7,7 +7,6 @@ leaves the root as it was. Blobs are lists of records as in ``wire.py``, in hex.
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from fl.privacy.secagg.identity import (
     canonical,
 )
 from fl.privacy.secagg.identity import signed as signed_by
-from fl.privacy.secagg.masks import Ring
+from fl.privacy.secagg.masks import Ring, hash_of
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.wire import Advert, Round, pack_members, unpack, view
 
@@ -40,11 +39,6 @@ def consent_message(sid: bytes, h3: bytes) -> bytes:
 def masked_message(sid: bytes, h2: bytes, y: bytes) -> bytes:
     """What a brand signs with its masked vector. Guarantee: binds vector, members and round."""
     return bind("masked", sid, h2, y)
-
-
-def sum_hash(total: Ring) -> bytes:
-    """SHA-256 of a vector's little-endian bytes. Guarantee: binds all entries."""
-    return hashlib.sha256(total.data).digest()
 
 
 def header(terms: Terms) -> str:
@@ -249,7 +243,7 @@ def _advance(
     kind, total = str(values["kind"]), sums[str(values["sum"])]
     if digest(follow.broadcast(kind, state)) != values["model"]:
         raise ValueError("its model does not follow from the sums before")
-    if sum_hash(total).hex() != values["sum"]:
+    if hash_of(total).hex() != values["sum"]:
         raise ValueError("its sum is another one")
     zero = follow.zero(kind, state)
     return follow.advance(kind, state, fixedpoint.decode(total, zero, terms.rules.scale_bits))
