@@ -6,7 +6,8 @@ Ours: whole rounds of the real coordinator with ``n`` brands in this process; ``
 lost after they shared their keys. ``client_ms`` is what one brand computes in its five steps (the
 median brand, the best of some rounds), ``server_ms`` the coordinator's part, ``follow_ms`` what it
 costs a brand to follow the round's published sum. ``ideal_mask_ms`` is the time of the
-``degree + 1`` masks alone, at the speed of the case ``masks``.
+``degree + 1`` masks alone, at the speed of the case ``masks``. Times are by the wall clock;
+``*_cpu_ms`` count the processor's time of all threads, which other jobs disturb less.
 
 Flower: its own functions for one brand's four stages (the shares it receives are made with its
 functions as well), and for the coordinator each of its loops' bodies, timed and multiplied by how
@@ -20,7 +21,6 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from flwr.app import ConfigRecord
 from flwr.client.mod.secure_aggregation.secaggplus_mod import (
     SecAggPlusState,
@@ -66,6 +67,7 @@ from fl.seeds import numpy_generator
 
 RING = 1 << 32
 T = TypeVar("T")
+Time = npt.NDArray[np.float64]  # seconds: wall clock, processor
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,10 +105,10 @@ def mask_rate(threads: int = 1) -> float:
     """Bytes of mask expanded and added a second, best of 25."""
     vector, keys = np.zeros(1_000_000, np.uint32), [os.urandom(32) for _ in range(8)]
     profile = PROFILES["default"]
-    seconds = min(
-        _timed(lambda: add_masks(vector, keys, [], profile, threads))[1] for _ in range(25)
+    seconds = _best(
+        [_timed(lambda: add_masks(vector, keys, [], profile, threads))[1] for _ in range(25)]
     )
-    return len(keys) * vector.nbytes / seconds
+    return float(len(keys) * vector.nbytes / seconds[0])
 
 
 class Ours:
@@ -129,10 +131,10 @@ class Ours:
         values = numpy_generator(0, "update").normal(size=case.d)
         self.update = Update({"w": values}, 1.0)
         self.number = 0
-        self.spent: dict[str, dict[str, float]] = {}
+        self.spent: dict[str, dict[str, Time]] = {}
 
-    def round(self) -> tuple[float, float, float]:
-        """Milliseconds of the median brand, of the coordinator, and of a brand's ``open``."""
+    def round(self) -> tuple[Time, Time, Time]:
+        """The median brand's time without ``open``, the coordinator's, the median ``open``."""
         self.number += 1
         self.spent = {name: {} for name in self.names}
         handlers = {
@@ -147,10 +149,10 @@ class Ours:
         mean = arrays.scale(done.total.sums, 1 / done.total.weight)
         self.state = self.algorithm.apply(self.state, mean)
         survivors = [self.spent[name] for name in done.survivors]
-        brand = statistics.median(sum(s.values()) - s[OPEN] for s in survivors)
-        opening = statistics.median(s[OPEN] for s in survivors)
-        rest = seconds - sum(sum(s.values()) for s in self.spent.values())
-        return 1e3 * brand, 1e3 * rest, 1e3 * opening
+        rest = [np.sum([t for step, t in s.items() if step != OPEN], axis=0) for s in survivors]
+        brands = np.sum([np.sum(list(s.values()), axis=0) for s in self.spent.values()], axis=0)
+        opening = np.median([s[OPEN] for s in survivors], axis=0)
+        return np.median(rest, axis=0), seconds - brands, opening
 
     def _handler(self, name: str, is_lost: bool) -> Callable[[Request], Reply]:
         def handle(request: Request) -> Reply:
@@ -169,8 +171,8 @@ class Ours:
         return half.protect(request, self.update, memory) if reply is None else reply
 
 
-def flower_brand(case: Case) -> float:
-    """Milliseconds of one brand's four stages in Flower 1.41."""
+def flower_brand(case: Case) -> Time:
+    """The time of one brand's four stages in Flower 1.41."""
     config: dict[str, Any] = {
         Key.SAMPLE_NUMBER: case.n,
         Key.SHARE_NUMBER: case.neighbours + 1,
@@ -181,7 +183,7 @@ def flower_brand(case: Case) -> float:
         Key.MAX_WEIGHT: 1000.0,
     }
     states = {nid: SecAggPlusState() for nid in range(1, case.neighbours + 2)}
-    seconds = 0.0
+    seconds = np.zeros(2)
     for nid, state in states.items():
         state.nid = nid
         seconds = _timed(partial(_setup, state, ConfigRecord(config)))[1]
@@ -197,7 +199,7 @@ def flower_brand(case: Case) -> float:
         Key.DEAD_NODE_ID_LIST: [n for n in states if 1 < n <= lost],
     }
     seconds += _timed(lambda: _unmask(me, ConfigRecord(asked)))[1]  # type: ignore[arg-type]
-    return 1e3 * seconds
+    return seconds
 
 
 def _flower_ciphertexts(states: Mapping[int, SecAggPlusState]) -> ConfigRecord:
@@ -215,8 +217,8 @@ def _flower_ciphertexts(states: Mapping[int, SecAggPlusState]) -> ConfigRecord:
     return ConfigRecord({Key.SOURCE_LIST: list(others), Key.CIPHERTEXT_LIST: sealed})
 
 
-def flower_server(case: Case) -> float:
-    """Milliseconds of the coordinator's loops in Flower 1.41, each body timed and multiplied."""
+def flower_server(case: Case) -> Time:
+    """The time of the coordinator's loops in Flower 1.41, each body timed and multiplied."""
     setup = SecAggPlusState()
     setup.nid = 1
     config = {k: 1 for k in (Key.SAMPLE_NUMBER, Key.SHARE_NUMBER, Key.THRESHOLD, Key.TARGET_RANGE)}
@@ -248,38 +250,53 @@ def flower_server(case: Case) -> float:
         pair: case.dropped * (answered - 1),
         lambda: combine_shares(key): case.dropped,
     }
-    return 1e3 * sum(min(_timed(body)[1] for _ in range(2)) * n for body, n in counts.items())
+    bodies = [n * _best([_timed(body)[1] for _ in range(2)]) for body, n in counts.items()]
+    return _best([np.sum(bodies, axis=0)])
 
 
 def measure(case: Case, rate: float) -> list[dict[str, Any]]:
     """All rows of a case; ours and Flower's take turns."""
-    ours, rounds, brands, servers = Ours(case), [], [], []
+    ours = Ours(case)
+    rounds: list[tuple[Time, Time, Time]] = []
+    brands: list[Time] = []
+    servers: list[Time] = []
     flower_times = min(case.repeats, 2 if case.n > 20 else 3)
     for turn in range(case.repeats):
         rounds.append(ours.round())
         if turn < flower_times:
             brands.append(flower_brand(case))
             servers.append(flower_server(case))
-    first, follow = rounds[0][2], min(r[2] for r in rounds[1:])
+    first, later = rounds[0][2], _best([r[2] for r in rounds[1:]])
     values = {
-        "client_ms": min(r[0] for r in rounds) + first,
-        "server_ms": min(r[1] for r in rounds),
-        "follow_ms": max(0.0, follow - first),
-        "flower_client_ms": min(brands),
-        "flower_server_ms": min(servers),
-        "ideal_mask_ms": 1e3 * (case.neighbours + 1) * 4 * case.d / rate,
+        "client": _best([r[0] for r in rounds]) + first,
+        "server": _best([r[1] for r in rounds]),
+        "follow": np.maximum(0, later - first),
+        "flower_client": _best(brands),
+        "flower_server": _best(servers),
     }
-    rows = [_row(str(case), k, v, "ms") for k, v in values.items()]
-    return [*rows, _row(str(case), "upload_bytes_per_entry", 4.0, "B")]
+    rows = [_row(str(case), f"{k}_ms", 1e3 * v[0], "ms") for k, v in values.items()]
+    rows += [_row(str(case), f"{k}_cpu_ms", 1e3 * v[1], "ms") for k, v in values.items()]
+    ideal = 1e3 * (case.neighbours + 1) * 4 * case.d / rate
+    return [
+        *rows,
+        _row(str(case), "ideal_mask_ms", ideal, "ms"),
+        _row(str(case), "upload_bytes_per_entry", 4.0, "B"),
+    ]
+
+
+def _best(times: list[Time]) -> Time:
+    best: Time = np.min(times, axis=0)
+    return best
 
 
 def _row(case: str, metric: str, value: float, unit: str) -> dict[str, Any]:
-    return {"case": case, "metric": metric, "value": round(value, 3), "unit": unit}
+    return {"case": case, "metric": metric, "value": round(float(value), 3), "unit": unit}
 
 
-def _timed(work: Callable[[], T]) -> tuple[T, float]:
-    start = time.perf_counter()
-    return work(), time.perf_counter() - start
+def _timed(work: Callable[[], T]) -> tuple[T, Time]:
+    wall, cpu = time.perf_counter(), time.process_time()
+    result = work()
+    return result, np.array([time.perf_counter() - wall, time.process_time() - cpu])
 
 
 def main() -> None:

@@ -80,13 +80,8 @@ class Attempt:
         about, names = self.about, self.terms.roster.names
         failed = isinstance(outcome, Code)
         return {
-            "sequence": about.sequence,
-            "attempt": about.attempt,
-            "kind": about.kind,
-            "number": about.number,
-            "model": about.model.hex(),
-            "layout": about.layout.hex(),
-            "previous": about.previous.hex(),
+            **{k: getattr(about, k) for k in ("sequence", "attempt", "kind", "number")},
+            **{k: getattr(about, k).hex() for k in ("model", "layout", "previous")},
             "adverts": self._adverts.hex(),
             "members": pack_members(self.members).hex(),
             "survivors": pack(self.survivors).hex(),
@@ -104,15 +99,8 @@ class Attempt:
 
     def _open(self, nodes: list[NodeId], results: Results) -> None:
         about, terms, index = self.about, self.terms, self.terms.roster.index
-        config: dict[str, Scalar] = {
-            "roster": about.roster,
-            "plan": about.plan,
-            "sequence": about.sequence,
-            "attempt": about.attempt,
-            "model": about.model,
-            "layout": about.layout,
-            "previous": about.previous,
-        }
+        told = ("roster", "plan", "sequence", "attempt", "model", "layout", "previous")
+        config: dict[str, Scalar] = {k: getattr(about, k) for k in told}
         self.absent |= {n: Code.UNKNOWN_ROSTER for n in nodes if n not in index}
         brands = [index[n] for n in nodes if n in index]
         past = {i: results(terms.roster.names[i]) for i in brands}
@@ -166,13 +154,15 @@ class Attempt:
         replies = self._ask(
             wire.TRAIN,
             self.members,
-            self._forwarded if recovers else lambda i: {"adverts": raw},
+            self._forwarded() if recovers else lambda i: {"adverts": raw},
             lambda i: self.request.arrays,
         )
         sid = self.about.sid
         h1 = view("adverts", sid, raw)
         h2 = view("members", sid, h1, pack_members(self.members))
-        entries = {i: _vector(reply, self.length) for i, reply in replies.items()}
+        entries = {
+            i: fixedpoint.received(reply.arrays, self.length) for i, reply in replies.items()
+        }
         hashes = dict(zip(entries, hashes_of(list(entries.values()), threads), strict=True))
         total: Ring = np.zeros(self.length, "<u4")
 
@@ -192,28 +182,36 @@ class Attempt:
             raise Refused(Code.TOO_FEW)
         return total
 
-    def _forwarded(self, to: int) -> dict[str, Scalar]:
-        givers = [i for i in self.near[to] if i in self.shares]
-        blobs: dict[str, Scalar] = {
-            "members": pack_members(self.members),
-            "shares": pack({i: self.shares[i].sealed[to] for i in givers}),
-        }
-        if self.terms.rules.algorithms.hybrid:
-            lower = [i for i in givers if i < to]
-            blobs["channel_kem"] = pack({i: self.shares[i].channel[to] for i in givers})
-            blobs["mask_kem"] = pack({i: self.shares[i].mask[to] for i in lower})
+    def _forwarded(self) -> Callable[[int], dict[str, Scalar]]:
+        members, hybrid = pack_members(self.members), self.terms.rules.algorithms.hybrid
+
+        def blobs(to: int) -> dict[str, Scalar]:
+            givers = [i for i in self.near[to] if i in self.shares]
+            found: dict[str, Scalar] = {
+                "members": members,
+                "shares": pack({i: self.shares[i].sealed[to] for i in givers}),
+            }
+            if hybrid:
+                lower = [i for i in givers if i < to]
+                found["channel_kem"] = pack({i: self.shares[i].channel[to] for i in givers})
+                found["mask_kem"] = pack({i: self.shares[i].mask[to] for i in lower})
+            return found
+
         return blobs
 
     def _agree(self) -> None:
         raw = pack(self.survivors)
         replies = self._ask(wire.SURVIVORS, self.survivors, lambda i: {"survivors": raw})
-        self._take(replies, self._consented)
+        agreed = self._agreed(raw)
+        self._take(replies, lambda i, reply: self._consented(i, reply, agreed))
         self._enough(self.consents)
 
-    def _consented(self, i: int, reply: Reply) -> None:
+    def _agreed(self, raw: bytes) -> bytes:
+        h3 = view("survivors", self.about.sid, raw)
+        return transcript.consent_message(self.about.sid, h3)
+
+    def _consented(self, i: int, reply: Reply, message: bytes) -> None:
         signature = blob(reply.config, "consent", SIGNATURE)
-        h3 = view("survivors", self.about.sid, pack(self.survivors))
-        message = transcript.consent_message(self.about.sid, h3)
         if not signed(self.terms.roster.key(i), message, signature):
             raise Refused(Code.BAD_SIGNATURE)
         self.consents[i] = signature
@@ -226,11 +224,12 @@ class Attempt:
             wire.UNMASK, asked, self._enough_consents if recovers else lambda i: {"survivors": raw}
         )
         handed: dict[int, Handed] = {}
+        agreed = self._agreed(raw)
 
         def take(i: int, reply: Reply) -> None:
             own = blob(reply.config, "own", SECRET)
             if not recovers:
-                self._consented(i, reply)
+                self._consented(i, reply, agreed)
                 handed[i] = Handed(own)
                 return
             alive = unpack(blob(reply.config, "self"), SHARE)
@@ -291,10 +290,3 @@ class Attempt:
     def _enough(self, left: Mapping[int, object]) -> None:
         if len(left) < self.terms.rules.min_brands:
             raise Refused(Code.TOO_FEW)
-
-
-def _vector(reply: Reply, length: int) -> Ring | None:
-    y = reply.arrays.get("y")
-    if y is None or len(reply.arrays) != 1 or y.dtype != np.uint32 or y.shape != (length,):
-        return None
-    return np.ascontiguousarray(y, "<u4")

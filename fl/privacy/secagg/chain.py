@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -64,7 +65,24 @@ def save(place: Place, memory: Memory) -> None:
 def state(memory: Memory, first: Arrays) -> Arrays:
     """The coordinator's state at this brand's place. Guarantee: recomputed, never received."""
     stored = memory.protocol.get("state")
-    return first if stored is None else arrays.from_bytes(stored)
+    if stored is None:
+        return first
+    size = int.from_bytes(stored[:8], "big")
+    kept, at = {}, 8 + size
+    for name, dtype, shape in json.loads(stored[8:at]):
+        flat = np.frombuffer(stored, dtype, math.prod(shape), at)
+        kept[name], at = flat.reshape(shape), at + flat.nbytes
+    return kept
+
+
+def _store(now: Arrays, memory: Memory) -> None:
+    """The arrays' bytes behind a list of names, dtypes and shapes: no copy when they are read."""
+    parts = {name: np.ascontiguousarray(now[name]) for name in sorted(now)}
+    about = [[name, a.dtype.str, now[name].shape] for name, a in parts.items()]
+    head = canonical(about)
+    memory.protocol["state"] = b"".join(
+        (len(head).to_bytes(8, "big"), head, *(a.tobytes() for a in parts.values()))
+    )
 
 
 def catch_up(
@@ -131,7 +149,7 @@ def _follow(
     update = fixedpoint.decode(total, zero, terms.rules.scale_bits)
     after = follow.advance(about.kind, now, update)
     if after is not now:
-        memory.protocol["state"] = arrays.to_bytes(after)
+        _store(after, memory)
     root = transcript.next_root(place.root, line)
     return replace(place, sequence=about.sequence, root=root)
 
