@@ -14,7 +14,7 @@ import numpy as np
 from fl.arrays import Arrays
 from fl.contracts import Federation, NodeId, Reply, Request, Scalar
 from fl.errors import Code, Refused
-from fl.privacy.secagg import fixedpoint, keys, transcript, wire
+from fl.privacy.secagg import fixedpoint, keys, tag, transcript, wire
 from fl.privacy.secagg.identity import SIGNATURE, signed
 from fl.privacy.secagg.masks import Ring, hash_of, hashes_of
 from fl.privacy.secagg.profiles import KEM_CIPHERTEXT
@@ -40,6 +40,7 @@ class Attempt:
         survivors: U3: hash of the masked vector and signature.
         consents: signatures on the list of survivors.
         liars: who gave a wrong share.
+        tag: of the sum, masked until the masks are off.
     """
 
     terms: Terms
@@ -56,6 +57,7 @@ class Attempt:
     survivors: dict[int, bytes] = field(default_factory=dict)
     consents: dict[int, bytes] = field(default_factory=dict)
     liars: set[int] = field(default_factory=set)
+    tag: int = 0
 
     def run(self, nodes: list[NodeId], results: Results, threads: int) -> Ring | Code:
         """The sum of the survivors' vectors, or why there is none.
@@ -69,7 +71,8 @@ class Attempt:
             total = self._train(threads)  # 4-5
             if self.terms.rules.recovers:
                 self._agree()  # 6-7
-            unmask(total, self._gather(), self.terms, threads)  # 8-9
+            gathered = self._gather()  # 8-9
+            self.tag = tag.add(self.tag, unmask(total, gathered, self.terms, threads))
         except Refused as failure:
             return failure.code
         bound = len(self.survivors) * self.terms.most
@@ -91,6 +94,7 @@ class Attempt:
             "wrong_shares": [names[i] for i in sorted(self.liars)],
             "outcome": str(outcome) if failed else "ok",
             "sum": "" if isinstance(outcome, Code) else hash_of(outcome).hex(),
+            "tag": "" if failed else self.tag.to_bytes(tag.SIZE, "little").hex(),
         }
 
     @property
@@ -168,12 +172,14 @@ class Attempt:
 
         def add(i: int, reply: Reply) -> None:
             vector, signature = entries[i], blob(reply.config, "signature", SIGNATURE)
+            sealed = blob(reply.config, "tag", tag.SIZE)
             if vector is None:
                 raise ValueError("Expected a vector of the ring.")
             message = transcript.masked_message(sid, h2, hashes[i])
             if not signed(self.terms.roster.key(i), message, signature):
                 raise Refused(Code.BAD_SIGNATURE)
             np.add(total, vector, out=total)
+            self.tag = tag.add(self.tag, int.from_bytes(sealed, "little"))
             self.survivors[i] = hashes[i] + signature
 
         self._take(replies, add)

@@ -32,7 +32,7 @@ from fl import arrays
 from fl.arrays import Arrays
 from fl.contracts import Memory, NodeId, Reply, Request, Update
 from fl.errors import Code, Refused
-from fl.privacy.secagg import chain, fixedpoint, keys, views, wire
+from fl.privacy.secagg import chain, fixedpoint, keys, tag, views, wire
 from fl.privacy.secagg.follow import Follow
 from fl.privacy.secagg.identity import HASH, Identity, bind
 from fl.privacy.secagg.masks import Ring, add_masks, hash_of
@@ -70,6 +70,7 @@ class BrandHalf:
         terms: roster and plan this brand's operator has approved.
         follow: how the coordinator's steps are recomputed.
         first: the coordinator's state before the first round, as pinned by the plan.
+        federation_key: 32 bytes that the brands share and the coordinator does not know.
         head: the head of the brand's ledger, hex of at most 32 bytes; peers and auditor see it.
         on_refusal: given the offending request and the code, before a refusal is sent.
         threads: for masks.
@@ -84,6 +85,7 @@ class BrandHalf:
     terms: Terms
     follow: Follow
     first: Arrays = field(repr=False)
+    federation_key: bytes = field(repr=False)
     head: Callable[[], str] = _no_head
     on_refusal: Callable[[bytes, Code], None] = _unrecorded
     threads: int = 1
@@ -156,7 +158,10 @@ class BrandHalf:
         if blob(config, "plan") != terms.plan.hash:
             raise Refused(Code.UNKNOWN_PLAN)
         place = chain.catch_up(
-            request, memory, session, terms=terms, follow=self.follow, first=self.first
+            request,
+            memory,
+            session,
+            chain.Guide(terms, self.follow, self.first, self.federation_key),
         )
         now = (whole(config, "sequence"), whole(config, "attempt"))
         most = 1 if terms.rules.recovers else terms.rules.max_attempts
@@ -220,9 +225,7 @@ class BrandHalf:
         return None
 
     def _check_model(self, request: Request, session: Session, memory: Memory) -> None:
-        """The arrays are those the round's keys are bound to, and those that follow."""
-        if bytes.fromhex(arrays.digest(request.arrays)) != session.model:
-            raise Refused(Code.MODEL_MISMATCH)
+        """The arrays are those that follow from the sums that the round's keys are bound to."""
         state = chain.state(memory, self.first)
         try:
             expected = self.follow.broadcast(session.kind, state)
@@ -242,12 +245,14 @@ class BrandHalf:
         plus = [keys.self_key(session.self_mask, sid, profile)]
         plus += [key for j, key in pairs.items() if j > me]
         minus = [key for j, key in pairs.items() if j < me]
+        own = tag.tag(vector, self.federation_key, sid, profile)
         add_masks(vector, plus, minus, profile, self.threads)
+        sealed = tag.add(own, tag.mask(plus, minus, profile)).to_bytes(tag.SIZE, "little")
         y = hash_of(vector)
         done = replace(session, stage=MASKED, y=y, masks={}, root=b"", channel=b"", channel_kem=b"")
         save(done, memory)
         signature = self.identity.sign(masked_message(sid, session.h2, y))
-        return Reply(Code.OK, {"y": vector}, {"signature": signature})
+        return Reply(Code.OK, {"y": vector}, {"signature": signature, "tag": sealed})
 
     def _consent(self, request: Request, session: Session, memory: Memory) -> Reply:
         """Steps 6-7: one list of survivors in a round, whatever is asked later."""

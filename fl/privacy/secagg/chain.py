@@ -12,7 +12,7 @@ from fl import arrays
 from fl.arrays import Arrays
 from fl.contracts import Memory, Request
 from fl.errors import Code, Refused
-from fl.privacy.secagg import fixedpoint, transcript
+from fl.privacy.secagg import fixedpoint, tag, transcript
 from fl.privacy.secagg.follow import Follow
 from fl.privacy.secagg.identity import bind, canonical, signed
 from fl.privacy.secagg.masks import Ring, hash_of
@@ -85,24 +85,29 @@ def _store(now: Arrays, memory: Memory) -> None:
     )
 
 
-def catch_up(
-    request: Request,
-    memory: Memory,
-    session: Session,
-    *,
-    terms: Terms,
-    follow: Follow,
-    first: Arrays,
-) -> Place:
+@dataclass(frozen=True, slots=True, repr=False)
+class Guide:
+    """What a brand follows a run by; see ``BrandHalf``."""
+
+    terms: Terms
+    follow: Follow
+    first: Arrays
+    federation_key: bytes
+
+    def __repr__(self) -> str:
+        return "Guide(<redacted>)"
+
+
+def catch_up(request: Request, memory: Memory, session: Session, guide: Guide) -> Place:
     """Follow the sums of the past rounds in ``request`` that this brand has not followed yet.
 
     Raises:
         Refused: ``BAD_RESULT`` or ``MODEL_MISMATCH``; the rounds before stay followed.
 
-    Guarantee: the model moves only by sums of rounds that enough brands signed, taken one after the
-    other. The sum itself is vouched for by the coordinator's signature.
+    Guarantee: the model moves only by sums of rounds that enough brands signed, one after another.
+    That a sum is theirs holds by its tag, unless a brand has given the federation's key away.
     """
-    place = load(memory, terms)
+    place = load(memory, guide.terms)
     known = {int(key.removeprefix(LINE)) for key in request.config if key.startswith(LINE)}
     for sequence in sorted(known):
         if sequence <= place.sequence:
@@ -111,7 +116,7 @@ def catch_up(
         if not isinstance(line, str) or total is None or total.dtype != np.uint32:
             raise Refused(Code.BAD_RESULT)
         ring: Ring = np.ascontiguousarray(total, "<u4")
-        place = _follow(place, line, ring, memory, session, terms, follow, first)
+        place = _follow(place, line, ring, memory, session, guide)
         save(place, memory)
     return place
 
@@ -122,10 +127,9 @@ def _follow(
     total: Ring,
     memory: Memory,
     session: Session,
-    terms: Terms,
-    follow: Follow,
-    first: Arrays,
+    guide: Guide,
 ) -> Place:
+    terms, follow = guide.terms, guide.follow
     try:
         values, took_part = _checked(line, session, terms)
         about = transcript.round_of(terms, values)
@@ -134,12 +138,15 @@ def _follow(
             raise ValueError("does not follow")
         if values["outcome"] != "ok" or hash_of(total).hex() != values["sum"]:
             raise ValueError("another sum")
-        now = state(memory, first)
+        now = state(memory, guide.first)
         zero = follow.zero(about.kind, now)
         if total.shape != (fixedpoint.length(zero),):
             raise ValueError("another length")
         if not fixedpoint.within(total, brands * terms.most):
             raise ValueError("beyond the plan's bound")
+        own = tag.tag(total, guide.federation_key, about.sid, terms.rules.algorithms)
+        if own.to_bytes(tag.SIZE, "little").hex() != values["tag"]:
+            raise ValueError("not the brands' sum")
     except (ValueError, KeyError) as error:
         raise Refused(Code.BAD_RESULT) from error
     if not took_part:

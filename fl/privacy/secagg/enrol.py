@@ -47,7 +47,8 @@ def simulate(
     for name, identity in identities.items():
         agreed = agreed.sign(name, identity)
     terms, follow = Terms(roster, agreed), Course(algorithms, plan, main)
-    halves = {n: BrandHalf(n, i, terms, follow, first) for n, i in identities.items()}
+    key = secrets.token_bytes(32)
+    halves = {n: BrandHalf(n, i, terms, follow, first, key) for n, i in identities.items()}
     return coordinate(own, terms, record), halves
 
 
@@ -74,6 +75,7 @@ def join(
     plan: SignedPlan,
     follow: Follow,
     first: Arrays,
+    federation_key: bytes,
 ) -> BrandHalf:
     """A brand's half in deployment.
 
@@ -81,16 +83,19 @@ def join(
         roster, pinned: the list of brands, and its hash (hex) from the brand's own policy.
         plan: with everyone's approval.
         follow, first: the run's course and first state, as this brand computes them itself.
+        federation_key: 32 random bytes that the brands' operators share among each other.
 
     Raises:
         ValueError: another roster, a missing approval, another first state, or a foreign identity.
 
     Guarantee: the half takes part in exactly this plan, with exactly these brands.
     """
+    if len(federation_key) != 32:
+        raise ValueError("Expected a federation_key of 32 bytes.")
     if roster.hash.hex() != pinned:
         raise ValueError("Expected the pinned roster.")
     terms = Terms(roster, plan)
     terms.approve(name)
     if roster.keys[name] != identity.public or digest(first) != plan.content["first"]:
         raise ValueError(f"Expected the identity of {name} and the plan's first state.")
-    return BrandHalf(name, identity, terms, follow, first)
+    return BrandHalf(name, identity, terms, follow, first, federation_key)

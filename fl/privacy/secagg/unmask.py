@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fl.errors import Code, Refused
-from fl.privacy.secagg import keys, shamir
+from fl.privacy.secagg import keys, shamir, tag
 from fl.privacy.secagg.masks import Ring, add_masks
 from fl.privacy.secagg.profiles import Profile, agree, decapsulate, public_of
 from fl.privacy.secagg.terms import Terms
@@ -80,8 +80,8 @@ class Gathered:
         return "Gathered(<redacted>)"
 
 
-def unmask(total: Ring, gathered: Gathered, terms: Terms, threads: int) -> None:
-    """Take all masks off ``total``, in place.
+def unmask(total: Ring, gathered: Gathered, terms: Terms, threads: int) -> int:
+    """Take all masks off ``total``, in place, and return what takes them off its tag.
 
     Raises:
         Refused: ``TOO_FEW`` shares for some brand, or ``WRONG_SHARE`` if they fit nothing it has
@@ -102,6 +102,7 @@ def unmask(total: Ring, gathered: Gathered, terms: Terms, threads: int) -> None:
         for i, key in _pairs(j, rebuild.root(j), gathered, profile).items():
             (minus if i < j else plus).append(key)
     add_masks(total, plus, minus, profile, threads)
+    return tag.mask(plus, minus, profile)
 
 
 def _pairs(j: int, root: bytes, g: Gathered, profile: Profile) -> dict[int, bytes]:

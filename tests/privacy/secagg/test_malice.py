@@ -11,7 +11,7 @@ import pytest
 from fl import arrays
 from fl.contracts import Memory, Request, Update
 from fl.errors import Code, Refused
-from fl.privacy.secagg import keys, wire
+from fl.privacy.secagg import keys, verify_transcript, wire
 from fl.privacy.secagg.identity import Identity
 from fl.privacy.secagg.profiles import public_of
 from fl.privacy.secagg.wire import Advert, pack
@@ -252,6 +252,26 @@ def test_a_published_sum_that_is_not_the_signed_one_is_refused(what: str) -> Non
     code = Code.MODEL_MISMATCH if what == "dropped" else Code.BAD_RESULT
     assert done.absent == {"b000": code}
     assert len(done.survivors) == 4
+
+
+def test_a_forged_sum_is_refused_by_all_even_if_the_coordinator_signs_it() -> None:
+    """It would choose the next model: the tag's key is not the coordinator's."""
+    from fl.privacy.secagg import transcript
+    from fl.privacy.secagg.masks import hash_of
+
+    world = World(5)
+    world.collect()
+    log = world.coordinator.log
+    line, total = log.finished[1]
+    forged = total.copy()
+    forged[3] ^= np.uint32(1 << 20)
+    values = {k: v for k, v in json.loads(line).items() if k != "signature"}
+    line = transcript.seal({**values, "sum": hash_of(forged).hex()}, world.coordinator.identity)
+    log.finished[1] = (line, forged)
+    log.root = transcript.next_root(world.coordinator.terms.first_root, line)
+    assert verify_transcript([*world.lines[:1], line], world.coordinator.terms.roster).rounds == 1
+    assert set(world.collect().absent.values()) == {Code.BAD_RESULT}
+    assert world.touched.total() == 5
 
 
 def test_who_was_away_follows_no_round_that_enough_brands_did_not_sign() -> None:

@@ -12,7 +12,7 @@ from scipy import stats
 
 from fl.contracts import Memory, Reply, Update
 from fl.errors import Code
-from fl.privacy.secagg import fixedpoint, keys, wire
+from fl.privacy.secagg import fixedpoint, keys, tag, wire
 from fl.privacy.secagg.identity import Identity
 from fl.privacy.secagg.masks import CHUNK, add_masks
 from fl.privacy.secagg.profiles import PROFILES
@@ -62,6 +62,7 @@ def test_no_key_is_in_logs_transcripts_evidence_reprs_or_replies(
     never: set[bytes] = {
         h.identity._key.private_bytes_raw() for h in (*world.halves.values(), world.coordinator)
     }
+    never.add(world.halves["b000"].federation_key)
     opened: set[bytes] = set()
     text: list[str] = []
 
@@ -159,6 +160,24 @@ def test_the_seed_search_that_broke_flower_finds_nothing() -> None:
         world.rules.algorithms,
     )
     assert found(vector, range(start, start + 2**16)) == []
+
+
+def test_tags_add_as_vectors_do_and_tell_every_change() -> None:
+    how = PROFILES["default"]
+    rng = np.random.default_rng(0)
+    parts = rng.integers(-(2**24), 2**24, (3, 40_000)).astype(np.int32).view(np.uint32)
+    total = parts.sum(0, dtype=np.uint32)
+    single = [tag.tag(p, b"k" * 32, b"s" * 32, how) for p in parts]
+    assert tag.add(*single) == tag.tag(total, b"k" * 32, b"s" * 32, how)
+    whole = total.view(np.int32).astype(object)
+    stream = how.stream(how.derive(b"k" * 32, b"s" * 32, b"tag")).update(bytes(4 * len(total)))
+    words = np.frombuffer(stream, "<u4").astype(object)
+    assert tag.tag(total, b"k" * 32, b"s" * 32, how) == int((whole * words).sum()) % 2**64
+    for at, bit in ((0, 0), (39_999, 31), (20_000, 16)):
+        other = total.copy()
+        other[at] ^= np.uint32(1 << bit)
+        assert tag.tag(other, b"k" * 32, b"s" * 32, how) != tag.add(*single)
+    assert tag.tag(total, b"k" * 32, b"t" * 32, how) != tag.add(*single)
 
 
 @pytest.mark.parametrize("profile", sorted(PROFILES))

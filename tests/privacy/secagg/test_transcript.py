@@ -129,6 +129,7 @@ def test_a_brand_joins_only_what_it_approved() -> None:
     world = World(5)
     half, terms = world.halves["b000"], world.coordinator.terms
     how = {"follow": half.follow, "first": half.first, "plan": terms.plan, "roster": terms.roster}
+    how["federation_key"] = half.federation_key
     pinned = terms.roster.hash.hex()
     assert join("b000", half.identity, pinned=pinned, **how).index == 0
     with pytest.raises(ValueError, match="pinned roster"):

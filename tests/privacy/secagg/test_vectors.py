@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fl.privacy.secagg import keys, shamir
+from fl.privacy.secagg import keys, shamir, tag
 from fl.privacy.secagg.identity import Identity, canonical, signed
 from fl.privacy.secagg.masks import add_masks
 from fl.privacy.secagg.profiles import (
@@ -70,6 +70,12 @@ def test_keys_adverts_masks_and_sealed_shares() -> None:
     assert advert[64:96] == keys.commit(sid, i, raw("keys", "self_mask"))
     made = keys.Advert.parse(i, advert + raw("keys", "signature"), False)
     assert Identity.from_bytes(raw("keys", "identity")).sign(made.message(sid)) == made.signature
+
+
+def test_the_tag_of_a_sum() -> None:
+    words = np.array(GOOD["tag"]["words"], np.uint32)
+    value = tag.tag(words, raw("tag", "federation_key"), raw("context", "sid"), SHA)
+    assert value == GOOD["tag"]["tag"]
 
 
 def test_shares() -> None:

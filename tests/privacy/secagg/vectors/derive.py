@@ -115,6 +115,16 @@ def keys(sid: bytes) -> dict[str, object]:
     }
 
 
+def tag(sid: bytes) -> dict[str, object]:
+    key, words = b"\x18" * 32, [1, 2**32 - 1, 65536, 2**31]
+    cipher = Cipher(algorithms.AES(hkdf(key, sid, b"tag")), modes.CTR(bytes(16)))
+    stream = cipher.encryptor().update(bytes(16))
+    drawn = [int.from_bytes(stream[i : i + 4], "little") for i in range(0, 16, 4)]
+    signed = [w - 2**32 if w >= 2**31 else w for w in words]
+    value = sum(r * x for r, x in zip(drawn, signed, strict=True)) % 2**64
+    return {"federation_key": key.hex(), "words": words, "tag": value}
+
+
 def shamir() -> dict[str, object]:
     secret, coefficients = int.from_bytes(bytes(range(32)), "big"), [2**255 + 1, 12345, P - 1]
     points = [1, 2, 5, 9, 1000]
@@ -127,5 +137,10 @@ def shamir() -> dict[str, object]:
 
 if __name__ == "__main__":
     about = context()
-    good = {"context": about, "keys": keys(bytes.fromhex(str(about["sid"]))), "shamir": shamir()}
+    good = {
+        "context": about,
+        "keys": keys(bytes.fromhex(str(about["sid"]))),
+        "shamir": shamir(),
+        "tag": tag(bytes.fromhex(str(about["sid"]))),
+    }
     (HERE / "good.json").write_text(json.dumps(good, indent=1) + "\n")
