@@ -92,7 +92,7 @@ class BrandHalf:
 
     @property
     def index(self) -> int:
-        """This brand's number."""
+        """This brand's number. Guarantee: public."""
         return self.terms.roster.index[self.name]
 
     def answer(self, request: Request, memory: Memory) -> Reply | None:
@@ -172,6 +172,17 @@ class BrandHalf:
             raise Refused(Code.ANSWERED)
         if blob(config, "previous") != place.root:
             raise Refused(Code.MODEL_MISMATCH)
+        opened = self._session(request, now, place.root)
+        head = bytes.fromhex(self.head()).rjust(HASH, b"\0")
+        opened = keys.fresh(opened, self.index, head, self.identity, terms.rules.algorithms)
+        if session.sequence != now[0]:
+            memory.protocol.pop("encoding", None)
+        chain.save(replace(place, opened=now[0], attempt=now[1]), memory)
+        save(opened, memory)
+        return Reply(Code.OK, {}, {"advert": opened.advert})
+
+    def _session(self, request: Request, now: tuple[int, int], root: bytes) -> Session:
+        terms, config = self.terms, request.config
         about = Round(
             terms.roster.hash,
             terms.plan.hash,
@@ -181,18 +192,11 @@ class BrandHalf:
             request.number,
             blob(config, "model", HASH),
             blob(config, "layout", HASH),
-            place.root,
+            root,
         )
-        opened = Session(
+        return Session(
             about.sid, *now, about.kind, about.number, about.model, about.layout, ADVERTISED
         )
-        head = bytes.fromhex(self.head()).rjust(HASH, b"\0")
-        opened = keys.fresh(opened, self.index, head, self.identity, terms.rules.algorithms)
-        if session.sequence != now[0]:
-            memory.protocol.pop("encoding", None)
-        chain.save(replace(place, opened=now[0], attempt=now[1]), memory)
-        save(opened, memory)
-        return Reply(Code.OK, {}, {"advert": opened.advert})
 
     def _keys(self, request: Request, session: Session, memory: Memory) -> Reply:
         """Steps 2-3."""

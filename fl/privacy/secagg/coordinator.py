@@ -90,7 +90,7 @@ class CoordinatorHalf:
 
     @property
     def name(self) -> str:
-        """As in the config."""
+        """As in the config. Guarantee: public."""
         return self.terms.rules.name
 
     def collect(

@@ -122,25 +122,25 @@ class Roster:
 
     @cached_property
     def names(self) -> tuple[NodeId, ...]:
-        """Sorted; a brand's index in it is its number in every message."""
+        """Sorted; a brand's index in it is its number in every message. Guarantee: public."""
         return tuple(sorted(self.keys))
 
     @cached_property
     def index(self) -> Mapping[NodeId, int]:
-        """The number of each brand."""
+        """The number of each brand. Guarantee: public."""
         return {name: i for i, name in enumerate(self.names)}
 
     @cached_property
     def hash(self) -> bytes:
-        """32 bytes that every node pins."""
+        """32 bytes that every node pins. Guarantee: public."""
         return bind("roster", canonical(self.to_json()))
 
     def key(self, index: int) -> bytes:
-        """The public key of a brand by number."""
+        """The public key of a brand by number. Guarantee: public."""
         return self.keys[self.names[index]]
 
     def to_json(self) -> dict[str, object]:
-        """Plain values, for files."""
+        """Plain values, for files. Guarantee: public."""
         keys = {name: self.keys[name].hex() for name in sorted(self.keys)}
         return {"brands": keys, "valid_until": self.valid_until}
 
@@ -173,7 +173,7 @@ class SignedPlan:
 
     @cached_property
     def hash(self) -> bytes:
-        """32 bytes that stand for the plan in every message."""
+        """32 bytes that stand for the plan in every message. Guarantee: public."""
         return bind("plan", canonical(self.content))
 
     def sign(self, name: NodeId, identity: Identity) -> SignedPlan:

@@ -208,13 +208,9 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
         extra = b""
         if profile.hybrid:
             extra = decapsulate(session.channel_kem, channel[j]) or b""
-            if j < index:
-                masks[j] += decapsulate(seed, mask.get(j, b"")) or b""
-        key = _channel_key(session, j, index, session.channels[j] + extra, profile)
-        opened = profile.open(key, sealed[j], _header(session, j, index))
-        if opened is None or len(opened) != PAIR:
-            raise Refused(Code.BAD_SHARE)
-        shares[j] = opened
+        if profile.hybrid and j < index:
+            masks[j] += decapsulate(seed, mask.get(j, b"")) or b""
+        shares[j] = _open(session, j, index, sealed[j], extra, profile)
     h2 = view("members", session.sid, session.h1, pack_members(members))
     return replace(
         session, members=pack_members(members), h2=h2, masks=masks, shares=shares, channels={}
@@ -226,6 +222,14 @@ def _seal(
 ) -> bytes:
     key = _channel_key(session, i, j, session.channels[j] + extra, profile)
     return profile.seal(key, message, _header(session, i, j))
+
+
+def _open(session: Session, i: int, j: int, sealed: bytes, extra: bytes, profile: Profile) -> bytes:
+    key = _channel_key(session, i, j, session.channels[i] + extra, profile)
+    opened = profile.open(key, sealed, _header(session, i, j))
+    if opened is None or len(opened) != PAIR:
+        raise Refused(Code.BAD_SHARE)
+    return opened
 
 
 def _channel_key(session: Session, i: int, j: int, shared: bytes, profile: Profile) -> bytes:

@@ -67,12 +67,12 @@ class BrandAgg:
 
     @property
     def algorithms(self) -> Profile:
-        """The profile's algorithms."""
+        """The profile's algorithms. Guarantee: public."""
         return PROFILES[self.profile]
 
     @property
     def recovers(self) -> bool:
-        """Whether brands that drop out are made up for."""
+        """Whether brands that drop out are made up for. Guarantee: public."""
         return self.mode == "recover"
 
     def check(self, brands: int) -> None:
@@ -100,7 +100,7 @@ class BrandAgg:
         return min(room, int((self.bound + 12 * self.noise) * 2**self.scale_bits) + 1)
 
     def to_json(self) -> dict[str, object]:
-        """Plain values, for the signed plan."""
+        """Plain values, for the signed plan. Guarantee: public."""
         return asdict(self)
 
     def enrol(

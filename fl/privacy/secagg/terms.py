@@ -59,7 +59,7 @@ class Terms:
 
     @cached_property
     def rules(self) -> BrandAgg:
-        """The numbers of the protocol."""
+        """The numbers of the protocol. Guarantee: public."""
         values = self.plan.content["rules"]
         if not isinstance(values, Mapping):
             raise ValueError("Expected rules to be a mapping.")
@@ -70,22 +70,22 @@ class Terms:
 
     @cached_property
     def run(self) -> bytes:
-        """What tells this run apart."""
+        """What tells this run apart. Guarantee: public."""
         return bytes.fromhex(str(self.plan.content["run"]))
 
     @cached_property
     def coordinator(self) -> bytes:
-        """The coordinator's public key."""
+        """The coordinator's public key. Guarantee: public."""
         return bytes.fromhex(str(self.plan.content["coordinator"]))
 
     @cached_property
     def first_root(self) -> bytes:
-        """The transcript's root before the first round."""
+        """The transcript's root before the first round. Guarantee: public."""
         return bind("root", self.roster.hash, self.plan.hash)
 
     @cached_property
     def most(self) -> int:
-        """The largest absolute ring value of one brand."""
+        """The largest absolute ring value of one brand. Guarantee: public."""
         return self.rules.most(len(self.roster.keys))
 
     def neighbours(self, members: list[int], seed: bytes, only: list[int]) -> dict[int, list[int]]:

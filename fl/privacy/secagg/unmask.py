@@ -132,13 +132,13 @@ class _Rebuild:
         self._weights: dict[tuple[int, ...], list[int]] = {}
 
     def self_mask(self, j: int) -> bytes:
-        """Of a survivor that did not answer, or lied."""
+        """Of a survivor that did not answer, or lied. Guarantee: fits what it published."""
         given = {i: self._g.handed[i].alive.get(j) for i in self._g.near[j] if i in self._g.handed}
         owed = self._g.adverts[j].commitment
         return self._secret(j, given, lambda key: commit(self._g.sid, j, key) == owed)
 
     def root(self, j: int) -> bytes:
-        """Of a brand that was lost."""
+        """Of a brand that was lost. Guarantee: fits what it published."""
         given = {i: self._g.handed[i].lost.get(j) for i in self._g.near[j] if i in self._g.handed}
         profile, owed = self._terms.rules.algorithms, self._g.adverts[j].mask
         return self._secret(

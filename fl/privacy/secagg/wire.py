@@ -109,7 +109,10 @@ class Round:
 
     @property
     def sid(self) -> bytes:
-        """The context that salts every key and is in every signature and header."""
+        """The context that salts every key and is in every signature and header.
+
+        Guarantee: of ``bind``.
+        """
         numbers = (self.sequence, self.attempt, self.number)
         return bind(
             "round",
@@ -149,7 +152,7 @@ class Advert:
 
     @property
     def keys(self) -> bytes:
-        """All but number and signature."""
+        """All but number and signature. Guarantee: public."""
         return b"".join(
             (self.channel, self.mask, self.commitment, self.head, self.channel_kem, self.mask_kem)
         )
@@ -160,12 +163,12 @@ class Advert:
 
     @staticmethod
     def size(hybrid: bool) -> int:
-        """Bytes of :attr:`record`."""
+        """Bytes of :attr:`record`. Guarantee: public."""
         return 3 * KEY + HASH + (2 * KEM_PUBLIC if hybrid else 0) + SIGNATURE
 
     @property
     def record(self) -> bytes:
-        """For :func:`pack`."""
+        """For :func:`pack`. Guarantee: public."""
         return self.keys + self.signature
 
     @classmethod
