@@ -56,8 +56,7 @@ def _no_head() -> str:
     return ""
 
 
-def _unrecorded(evidence: bytes, code: Code) -> None:
-    return None
+def _unrecorded(evidence: bytes, code: Code) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,6 +284,7 @@ class BrandHalf:
                 session, raw, self.index, self.identity, self.terms
             )
             handed["consent"] = signature
+            memory.protocol.pop("encoding", None)
         save(replace(session.without_secrets(), stage=ANSWERED), memory)
         return Reply(Code.OK, {}, handed)
 

@@ -3,7 +3,9 @@
 Bell, Bonawitz, Gascón, Lepoint, Raykova, "Secure single-server aggregation with (poly)logarithmic
 overhead", CCS 2020, section 4: k = O(log n) neighbours suffice. The graph is a ring of
 nearest neighbours over a permutation seeded by the hash of all signed advertisements, so the
-coordinator cannot choose it without re-drawing somebody's keys.
+coordinator cannot choose it without re-drawing somebody's keys. One that colludes with brands can
+re-draw theirs and try many graphs: leave a margin between those who may collude and what a random
+neighbourhood tolerates.
 """
 
 from __future__ import annotations

@@ -104,6 +104,7 @@ def test_retry_makes_a_new_attempt_without_the_lost_brand_and_touches_data_once(
         sums, _ = world.expected(done.survivors)
         assert arrays.digest(done.total.sums) == arrays.digest(sums)
         assert world.touched["b000"] == 1
+    assert "encoding" not in world.stored["b000"]  # no update in clear outlives its round
     attempts = [line for line in world.lines[1:]]
     assert len(attempts) == {wire.OPEN: 1, wire.TRAIN: 2, wire.UNMASK: 3}[step]
 
