@@ -9,7 +9,9 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl.arrays import from_bytes, to_bytes
+import numpy as np
+
+from fl.arrays import Arrays, below, from_bytes, to_bytes, within
 from fl.contracts import Memory
 from fl.report.files import atomic_write
 
@@ -22,9 +24,25 @@ class MemoryFile:
 
     def load(self) -> Memory:
         """The last memory, or an empty one before the first message."""
-        return Memory(from_bytes(self.path.read_bytes())) if self.path.exists() else Memory()
+        if not self.path.exists():
+            return Memory()
+        stored = from_bytes(self.path.read_bytes())
+        protocol = {k: a.tobytes() for k, a in below("protocol", stored).items()}
+        personal: dict[str, Arrays] = {}
+        for path, array in below("personal", stored).items():
+            name, _, part = path.partition("/")
+            personal[name] = {**personal.get(name, {}), part: array}
+        return Memory(below("arrays", stored), personal, protocol)
 
     def save(self, memory: Memory) -> None:
-        """Replace the file in one step; a crash leaves the old one whole."""
-        atomic_write(self.path, to_bytes(memory.arrays))
+        """Replace the file in one step; a crash leaves the old one whole.
+
+        Call it before the reply is sent, and after a refusal too: what the secure sum has handed
+        out must not be forgotten.
+        """
+        protocol = {k: np.frombuffer(v, np.uint8) for k, v in memory.protocol.items()}
+        parts = within("arrays", memory.arrays) | within("protocol", protocol)
+        for name, model in memory.personal.items():
+            parts |= within(f"personal/{name}", model)
+        atomic_write(self.path, to_bytes(parts))
         os.chmod(self.path, 0o600)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from fl.brand import LocalBrand
 from fl.contracts import (
     Algorithm,
+    BrandSum,
     Examples,
     Ledger,
     Memory,
@@ -16,7 +17,6 @@ from fl.contracts import (
     PrivacyPlan,
     Reply,
     Request,
-    SecureSum,
     Task,
 )
 from fl.doors import Training
@@ -46,7 +46,7 @@ class BrandNode:
     splits: Mapping[str, Examples]
     task: Task
     plan: PrivacyPlan
-    summing: SecureSum
+    summing: BrandSum
     training: Training
     algorithms: Mapping[str, Algorithm]
     seed: int

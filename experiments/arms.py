@@ -31,7 +31,7 @@ from fl.contracts import Algorithm, Floats, Request, concatenate
 from fl.errors import Code, NoAnswer
 from fl.events import PrivacyEvent
 from fl.models.parameters import load
-from fl.privacy import NoPrivacy, Plan
+from fl.privacy import NoPrivacy, PlainSum, Plan
 from fl.seeds import torch_generator
 from server.coordinator import Progress
 
@@ -266,7 +266,14 @@ def _finetune(
         own = chosen[brand] if trial is None else trials[trial]
         training, tune = own.training(bench.settings.training), own.finetune()
         nodes = made_nodes(
-            bench, {brand: splits}, NoPrivacy(), training, {"finetune": tune}, "finetuned", {}
+            bench,
+            {brand: splits},
+            NoPrivacy(),
+            training,
+            {"finetune": tune},
+            "finetuned",
+            {},
+            {brand: PlainSum()},  # nothing is sent, so nothing is added
         )
         reply = nodes[brand].handle(Request("finetune", 1, tune.broadcast(start)))
         if reply.code is Code.OK:  # else the reason is in the brand's log; it has no model here

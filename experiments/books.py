@@ -12,10 +12,12 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from functools import partial
 from importlib import metadata
 from pathlib import Path
 
-from fl.contracts import Unit
+from fl.contracts import Unit, Witness
+from fl.errors import Code
 from fl.events import Composed, PrivacyEvent
 from fl.privacy import Plan
 from fl.privacy.accounting import rdp_epsilon
@@ -42,6 +44,10 @@ class Books:
         """Close that part."""
         for ledger in self.ledgers.values():
             ledger.settle(run)
+
+    def witnesses(self) -> dict[str, Witness]:
+        """The brands' ledgers as the secure sum uses them."""
+        return {k: Witness(partial(_head, x), partial(_refuse, x)) for k, x in self.ledgers.items()}
 
     def spent(self) -> dict[str, PrivacyEvent]:
         """What each keeper has booked, over all attempts."""
@@ -87,6 +93,14 @@ def _ledger(folder: Path, keys: Path, keeper: str, plan: Plan) -> Ledger:
     for run in ledger.open_runs():
         ledger.settle(run)
     return ledger
+
+
+def _head(ledger: Ledger) -> str:
+    return ledger.head
+
+
+def _refuse(ledger: Ledger, evidence: bytes, code: Code) -> None:
+    ledger.refuse(code, hashlib.sha256(evidence).hexdigest())
 
 
 def file_name(keeper: str) -> str:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import torch
 
 from clients.node import BrandNode
 from experiments.books import COORDINATOR, Books, opened
+from experiments.enrolment import enrolled
 from experiments.journal import Journal, from_progress, memory_of, plan_from, to_progress
 from experiments.prepare import Prepared, Splits
 from experiments.settings import Settings
 from fl.algorithms.query import SumQuery, evaluation, headcount
 from fl.arrays import Arrays
-from fl.contracts import Algorithm, Ledger, PrivacyPlan, Unit
+from fl.contracts import Algorithm, BrandSum, Ledger, PrivacyPlan, Unit
 from fl.doors import Training
 from fl.events import Composed, PrivacyEvent, Repeated
 from fl.federation.inprocess import InProcessFederation
@@ -56,6 +58,11 @@ class Bench:
     def start(self) -> Arrays:
         """The first parameters, the same for every arm."""
         return parameters(self.task.model(torch_generator(self.seed, "model")))
+
+    def transcript(self, key: str, run: str) -> Path:
+        """Where the secure sum's lines of one part of a training go."""
+        folder = self.journal.folder.parent / "transcripts" / f"seed-{self.seed}"
+        return folder / key.replace("/", ".") / f"{run}.jsonl"
 
 
 @dataclass(frozen=True, slots=True)
@@ -126,7 +133,16 @@ def _run(
     run = f"from-round-{progress.number}"
     ledgers = books.reserve(run, _cost(bench, recipe, recipe.plan, left))
     served = {"train": algorithm} | ({"validate": validation} if validation else {})
-    nodes = made_nodes(bench, brands, recipe.plan, recipe.training, served, key, ledgers)
+    summing, halves = enrolled(
+        how.summing,
+        brands,
+        served,
+        recipe.plan,
+        progress.state,
+        witnesses=books.witnesses(),
+        transcript=bench.transcript(key, run),
+    )
+    nodes = made_nodes(bench, brands, recipe.plan, recipe.training, served, key, ledgers, halves)
     for name, (arrays, personal) in memories.items():
         nodes[name].memory.arrays = arrays
         nodes[name].memory.personal.update(personal)
@@ -134,7 +150,7 @@ def _run(
         InProcessFederation({name: node.handle for name, node in nodes.items()}),
         algorithm,
         recipe.plan,
-        how.summing,
+        summing,
         bench.seed,
         validation,
         metrics,
@@ -193,6 +209,7 @@ def made_nodes(
     algorithms: Mapping[str, Algorithm],
     key: str,
     ledgers: Mapping[str, Ledger],
+    halves: Mapping[str, BrandSum],
 ) -> dict[str, BrandNode]:
     """A node for each brand, serving ``algorithms``."""
     how = bench.settings
@@ -202,7 +219,7 @@ def made_nodes(
             splits,
             bench.task,
             plan,
-            how.summing,
+            halves[name],
             training,
             algorithms,
             bench.seed,
@@ -225,7 +242,16 @@ def _in_force(
         opening = price(query, {}, plan=plan, training=recipe.training)
         ledgers = books.reserve("headcount", opening)
         served = {"headcount": query}
-        nodes = made_nodes(bench, brands, plan, recipe.training, served, key, ledgers)
+        summing, halves = enrolled(
+            bench.settings.summing,
+            brands,
+            served,
+            plan,
+            {},
+            witnesses=books.witnesses(),
+            transcript=bench.transcript(key, "headcount"),
+        )
+        nodes = made_nodes(bench, brands, plan, recipe.training, served, key, ledgers, halves)
         counted = coordinate(
             1,
             {},
@@ -233,7 +259,7 @@ def _in_force(
             federation=InProcessFederation({name: node.handle for name, node in nodes.items()}),
             algorithm=query,
             plan=plan,
-            summing=bench.settings.summing,
+            summing=summing,
             seed=derive(bench.seed, "headcount", key),
         )
         books.settle("headcount")

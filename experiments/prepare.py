@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
 from clients.node import BrandNode
+from experiments.enrolment import enrolled
 from experiments.settings import Settings
 from fl.algorithms.query import evaluation
 from fl.contracts import Examples, Task, concatenate
@@ -89,13 +90,14 @@ def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Sc
         raise InputError("data", "the table has no column beside the label", "add features")
     task = Ranges(columns, data.schema.label, data.schema.positive, data.schema.negative)
     query, plan = evaluation(task, "known"), NoPrivacy()
+    summing, halves = enrolled(how.summing, tables, {"ranges": query}, plan, {})
     nodes = {
         brand: BrandNode(
             brand,
             {"known": _known(task, table, brand)},
             task,
             plan,
-            how.summing,
+            halves[brand],
             Training(),
             {"ranges": query},
             seed,
@@ -111,7 +113,7 @@ def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Sc
         federation=InProcessFederation({name: node.handle for name, node in nodes.items()}),
         algorithm=query,
         plan=plan,
-        summing=how.summing,
+        summing=summing,
         seed=derive(seed, "ranges"),
     )
     return task.read(answer.state)

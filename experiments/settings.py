@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from experiments.tuning import TUNED, Tuning
 from fl.algorithms import ALGORITHMS
 from fl.config import Values, build, choose, plain
-from fl.contracts import Algorithm, SecureSum, Unit
+from fl.contracts import Algorithm, Unit
 from fl.data.catalog import DATASETS
 from fl.data.dataset import DataSet
 from fl.data.divide import Partition, Preparation
@@ -17,7 +17,7 @@ from fl.data.schema import Schema
 from fl.doors import Training
 from fl.errors import InputError
 from fl.models import MODELS
-from fl.privacy import PLANS, SECURE_SUMS, NoPrivacy, Plan
+from fl.privacy import PLANS, SECURE_SUMS, NoPrivacy, Plan, Summing
 from fl.tasks.conversion import Conversion, ModelConfig
 
 ARMS = ("alone", "federated", "finetuned", "central_dp", "pooled")
@@ -130,7 +130,7 @@ class Settings:
     architecture: ModelConfig
     algorithm: Algorithm
     variants: tuple[Variant, ...]
-    summing: SecureSum
+    summing: Summing
     runtime: Runtime
     training: Training
     tuning: Tuning

@@ -94,7 +94,7 @@ def digest(a: Arrays) -> str:
     for name in sorted(a):
         x = np.asarray(a[name], order="C")
         h.update(f"{name}|{x.dtype.str}|{x.shape}|".encode())
-        h.update(x.astype(x.dtype.newbyteorder("<"), copy=False).tobytes())
+        h.update(np.ascontiguousarray(x.astype(x.dtype.newbyteorder("<"), copy=False)).data)
     return h.hexdigest()
 
 

@@ -12,7 +12,7 @@ Suffixes of tensor names: ``_b`` example of a batch, ``_f`` numeric feature, ``_
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol
@@ -88,10 +88,12 @@ class Memory:
     Attributes:
         arrays: the algorithm's own state at this brand, such as control variates.
         personal: models that the ``Personal`` door made, by name. Algorithms never see them.
+        protocol: the secure sum's state at this brand, keys among it; stored before a reply goes.
     """
 
     arrays: Arrays = field(default_factory=dict)
     personal: dict[str, Arrays] = field(default_factory=dict)
+    protocol: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
 # --- examples -----------------------------------------------------------------------------------
@@ -297,11 +299,13 @@ class Collected:
         total: the sum of the survivors' updates.
         survivors: who is in it, sorted.
         absent: who is not, with the code that says why.
+        transcript: lines that let others check the round, if there is anything to check.
     """
 
     total: Update
     survivors: tuple[NodeId, ...]
     absent: Mapping[NodeId, Code]
+    transcript: tuple[str, ...] = ()
 
 
 class Federation(Protocol):
@@ -313,7 +317,7 @@ class Federation(Protocol):
 
 
 class SecureSum(Protocol):
-    """How updates are added; the coordinator's and the brand's half in one class."""
+    """How updates are added: the coordinator's half."""
 
     @property
     def name(self) -> str: ...
@@ -323,8 +327,36 @@ class SecureSum(Protocol):
     ) -> Collected:
         """Ask all, and return only the sum. ``zero`` gives names and shapes of the sums."""
 
+
+def _no_head() -> str:
+    return ""
+
+
+def _unrecorded(evidence: bytes, code: Code) -> None:
+    """Keep nothing."""
+
+
+@dataclass(frozen=True, slots=True)
+class Witness:
+    """A brand's ledger, as its half of a secure sum uses it.
+
+    Attributes:
+        head: of the ledger, hex of at most 32 bytes; peers and auditor see it in transcripts.
+        refuse: given the offending request and the code before a refusal is sent.
+    """
+
+    head: Callable[[], str] = _no_head
+    refuse: Callable[[bytes, Code], None] = _unrecorded
+
+
+class BrandSum(Protocol):
+    """How updates are added: a brand's half. All it remembers is in ``memory``."""
+
     def answer(self, request: Request, memory: Memory) -> Reply | None:
-        """The brand's reply to a protocol step, or None if ``request`` is not one."""
+        """The brand's reply to a protocol step; None if the brand may now touch its data.
+
+        All that must hold before is checked here; raises ``Refused``.
+        """
 
     def protect(self, request: Request, update: Update, memory: Memory) -> Reply:
         """The brand's update, protected for this round."""

@@ -56,6 +56,26 @@ class Code(StrEnum):
     POLICY_CUSTOMERS = "policy.customers"  # too few at this brand
     POLICY_BRANDS = "policy.brands"  # too few in the sum
     POLICY_APPROVAL = "policy.approval"  # a person's signature is missing or wrong
+    # secure sum (fl/privacy/secagg)
+    BAD_REQUEST = "request.malformed"  # missing or ill-formed parts
+    UNPROTECTED = "request.unprotected"  # asks for an update outside of the protocol
+    OUT_OF_ORDER = "request.out-of-order"  # a step that is not the next one
+    REPLAYED = "round.replayed"  # a round or attempt that was opened before
+    UNKNOWN_PLAN = "plan.unknown"  # a plan this brand's operator has not approved
+    UNKNOWN_ROSTER = "roster.unknown"  # another list of brands, or a brand that is not on it
+    MODEL_MISMATCH = "model.mismatch"  # does not follow from the published sums
+    BAD_RESULT = "result.invalid"  # a published sum without the signatures it needs
+    BAD_SIGNATURE = "key.signature"  # a key that its brand's identity has not signed
+    DUPLICATE_KEY = "key.duplicate"  # two brands with one key
+    OWN_ENTRY = "key.own-entry"  # this brand's own entry was altered or left out
+    WEAK_KEY = "key.weak"  # a key of low order, or no key at all
+    TOO_FEW = "brands.too-few"  # fewer brands than the plan's minimum or the threshold
+    BAD_SHARE = "share.undecryptable"  # a sealed share was altered, or made for another round
+    WRONG_SHARE = "share.wrong"  # a share that does not fit its owner's commitment
+    SPLIT_VIEW = "survivors.split-view"  # brands were shown different lists of survivors
+    BOTH_SHARES = "survivors.both-shares"  # a second list, which would ask both kinds of shares
+    ANSWERED = "survivors.answered"  # shares were handed out in this round already
+    OUT_OF_RANGE = "values.out-of-range"  # an entry, or the sum, beyond the plan's bound
 
 
 class Refused(Exception):

@@ -14,6 +14,7 @@ from fl.arrays import Arrays
 from fl.contracts import (
     Algorithm,
     Brand,
+    BrandSum,
     Collected,
     Federation,
     Ledger,
@@ -85,9 +86,13 @@ def contribute(
     memory: Memory,
     algorithm: Algorithm,
     plan: PrivacyPlan,
-    summing: SecureSum,
+    summing: BrandSum,
 ) -> Reply:
-    """The brand's half. ``memory`` is changed only when an update was made."""
+    """The brand's half. ``memory.arrays`` is changed only when an update was made.
+
+    Raises:
+        Refused: the request fails a check; the data has not been touched.
+    """
     if (reply := summing.answer(request, memory)) is not None:  # key agreement, unmasking
         return reply
     local = algorithm.local(request.arrays, memory.arrays)

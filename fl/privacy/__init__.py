@@ -15,6 +15,7 @@ Read in this order:
    ``bills.py``, ``books.py``, ``reading.py``, ``signing.py``)
 9. ``policy.py``      what a brand agrees to (``policy_file.py``, ``proposal.py``, ``admission.py``)
 10. ``plain.py``      the sum without any protection: what a secure sum decides
+11. ``secagg/``       the sum that hides each summand from a coordinator that cheats
 
 Table of releases (what leaves a brand, and which plan method it passes):
 
@@ -38,15 +39,18 @@ from fl.privacy.brand import BrandPrivacy
 from fl.privacy.customer import CustomerPrivacy
 from fl.privacy.none import NoPrivacy
 from fl.privacy.plain import PlainSum
+from fl.privacy.secagg import BrandAgg
 
 __all__ = [
     "PLANS",
     "SECURE_SUMS",
+    "BrandAgg",
     "BrandPrivacy",
     "CustomerPrivacy",
     "NoPrivacy",
     "PlainSum",
     "Plan",
+    "Summing",
 ]
 
 Plan = NoPrivacy | CustomerPrivacy | BrandPrivacy
@@ -57,4 +61,6 @@ PLANS: dict[str, type[Plan]] = {
     "distributed": CustomerPrivacy,
     "brand": BrandPrivacy,
 }
-SECURE_SUMS = {"plain": PlainSum}
+Summing = PlainSum | BrandAgg
+
+SECURE_SUMS: dict[str, type[Summing]] = {"plain": PlainSum, "brandagg": BrandAgg}

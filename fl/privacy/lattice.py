@@ -17,25 +17,34 @@ from torch import Tensor
 
 from fl.privacy.noise import NoiseSource
 
-STEP_BITS = 16  # gamma is about C / 2^16
+_FINENESS = 256  # of the sensitivity, for the rounding of all entries together
 
 
-def step_of(sensitivity: float) -> float:
-    """The lattice's step. Guarantee: a public power of two, at most ``sensitivity / 2^15``.
+def step_of(sensitivity: float, entries: int) -> float:
+    """The lattice's step. Guarantee: a public power of two, at most C / (256 sqrt(d)).
 
-    >>> step_of(1.0) == 2**-16
+    >>> step_of(1.0, 1) == 2**-8
     True
     """
-    return 2.0 ** (math.floor(math.log2(sensitivity)) - STEP_BITS)
+    return 2.0 ** math.floor(math.log2(sensitivity / (_FINENESS * math.sqrt(max(1, entries)))))
+
+
+def bits(sensitivity: float, entries: int) -> int:
+    """Fractional bits that carry the lattice exactly. Guarantee: public; 0 or more.
+
+    >>> bits(1.0, 1), bits(2.0, 75)
+    (8, 11)
+    """
+    return max(0, -round(math.log2(step_of(sensitivity, entries))))
 
 
 def inflated(sensitivity: float, entries: int) -> float:
     """The sensitivity of a sum after it was rounded to the lattice.
 
     Guarantee: if one unit moves a vector of ``entries`` numbers by at most ``sensitivity`` in L2,
-    it moves the rounded vector by at most this: each entry by at most one step more.
+    it moves the rounded vector by at most this, 0.4 % more: each entry by at most one step more.
     """
-    return sensitivity + step_of(sensitivity) * math.sqrt(entries)
+    return sensitivity + step_of(sensitivity, entries) * math.sqrt(entries)
 
 
 def shared(
@@ -64,8 +73,8 @@ def shared(
     Raises:
         ValueError: the noise is too small for the lattice.
     """
-    gamma = step_of(sensitivity)
     entries = sum(s.numel() for s in sums)
+    gamma = step_of(sensitivity, entries)
     std = noise_multiplier * inflated(sensitivity, entries) / math.sqrt(shares)
     if not shares >= 1 or not std / gamma >= 64:
         raise ValueError(

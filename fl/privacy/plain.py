@@ -6,14 +6,27 @@ It is the reference that a protected sum must equal, and what a trusted coordina
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.contracts import Collected, Federation, Memory, NodeId, Reply, Request, Update
+from fl.contracts import (
+    Algorithm,
+    BrandSum,
+    Collected,
+    Federation,
+    Memory,
+    NodeId,
+    PrivacyPlan,
+    Reply,
+    Request,
+    SecureSum,
+    Update,
+    Witness,
+)
 from fl.errors import Code
 
 
@@ -25,6 +38,19 @@ class PlainSum:
     """
 
     name: str = "plain"
+
+    def enrol(
+        self,
+        names: Sequence[NodeId],
+        *,
+        algorithms: Mapping[str, Algorithm],
+        plan: PrivacyPlan,
+        first: Arrays,
+        witnesses: Mapping[NodeId, Witness] | None = None,
+        record: Callable[[str], None] = lambda line: None,
+    ) -> tuple[SecureSum, Mapping[NodeId, BrandSum]]:
+        """Both halves are the same, and need nothing. Guarantee: none."""
+        return self, {name: self for name in names}
 
     def collect(
         self, federation: Federation, requests: Mapping[NodeId, Request], zero: Arrays
@@ -46,7 +72,7 @@ class PlainSum:
         return Collected(Update(sums, weight), tuple(survivors), absent)
 
     def answer(self, request: Request, memory: Memory) -> Reply | None:
-        """There are no protocol steps."""
+        """There are no protocol steps and nothing to check."""
         return None
 
     def protect(self, request: Request, update: Update, memory: Memory) -> Reply:

@@ -24,12 +24,15 @@ Scales = Mapping[str, float]
 def scales(limits: Limits) -> Scales:
     """What each named part is divided by.
 
+    Powers of two, at least 1: a lattice of the divided scale stays one that fixed point can carry.
+
     Guarantee: parts within ``limits`` have a joint L2 norm of at most 1 afterwards.
 
-    >>> scales({"a": 2.0})
-    {'a': 2.0}
+    >>> scales({"a": 2.0, "b": 0.1})
+    {'a': 4.0, 'b': 1.0}
     """
-    return {name: limit * math.sqrt(len(limits)) for name, limit in limits.items()}
+    parts = {name: limit * math.sqrt(len(limits)) for name, limit in limits.items()}
+    return {name: 2.0 ** max(0, math.ceil(math.log2(part))) for name, part in parts.items()}
 
 
 def sum_over_customers(chunks: Iterable[tuple[Arrays, Ints]], limits: Limits) -> Arrays:

@@ -1,0 +1,81 @@
+"""Both halves of the secure sum for one training of a benchmark, and its transcript on disk."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from pathlib import Path
+
+from fl.arrays import Arrays
+from fl.contracts import Algorithm, BrandSum, NodeId, SecureSum, Witness
+from fl.errors import InputError
+from fl.privacy import BrandAgg, CustomerPrivacy, PlainSum, Plan, Summing, lattice
+
+
+def enrolled(
+    summing: Summing,
+    brands: Iterable[NodeId],
+    algorithms: Mapping[str, Algorithm],
+    plan: Plan,
+    first: Arrays,
+    *,
+    witnesses: Mapping[NodeId, Witness] | None = None,
+    transcript: Path | None = None,
+) -> tuple[SecureSum, Mapping[NodeId, BrandSum]]:
+    """The coordinator's half and each brand's, for a training that starts at state ``first``.
+
+    A "federation" of one brand (the arms ``alone`` and ``pooled``) has nobody to hide from.
+
+    Args:
+        witnesses: the brands' ledgers, where they have one.
+        transcript: the file for the rounds' lines, if the secure sum leaves any; it is replaced.
+
+    Raises:
+        InputError: the secure sum cannot work with so many brands.
+    """
+    names = list(brands)
+    chosen = PlainSum() if len(names) == 1 else _on_lattice(summing, algorithms, plan, first)
+    try:
+        return chosen.enrol(
+            names,
+            algorithms=algorithms,
+            plan=plan,
+            first=first,
+            witnesses=witnesses,
+            record=_recorder(transcript),
+        )
+    except ValueError as error:
+        remedy = "change secure_sum.*, or set secure_sum=plain"
+        raise InputError("secure_sum", str(error).rstrip("."), remedy) from error
+
+
+def _on_lattice(
+    summing: Summing, algorithms: Mapping[str, Algorithm], plan: Plan, first: Arrays
+) -> Summing:
+    """Fixed point as fine as the plan's noise lattice, so that adding up is exact."""
+    if not isinstance(summing, BrandAgg) or not isinstance(plan, CustomerPrivacy):
+        return summing
+    if plan.name != "distributed":
+        return summing
+    needed = [
+        lattice.bits(plan.clip_norm if a.limits is None else 1.0, _entries(a.zero(first)))
+        for a in algorithms.values()
+    ]
+    return replace(summing, scale_bits=max(needed))
+
+
+def _entries(zero: Arrays) -> int:
+    return sum(int(array.size) for array in zero.values())
+
+
+def _recorder(path: Path | None) -> Callable[[str], None]:
+    if path is None:
+        return lambda line: None
+    path.unlink(missing_ok=True)
+
+    def record(line: str) -> None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    return record

@@ -1,0 +1,180 @@
+"""A brand's place in the run: the rounds it has followed, and the model that follows from them."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from fl import arrays
+from fl.arrays import Arrays
+from fl.contracts import Memory, Request
+from fl.errors import Code, Refused
+from fl.privacy.secagg import fixedpoint, tag, transcript
+from fl.privacy.secagg.follow import Follow
+from fl.privacy.secagg.identity import bind, canonical, signed
+from fl.privacy.secagg.masks import Ring, hash_of
+from fl.privacy.secagg.session import ANSWERED, Session
+from fl.privacy.secagg.terms import Terms
+from fl.privacy.secagg.wire import view
+
+LINE, SUM = "line/", "sum/"  # prefixes, before the sequence number of a past round
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """How far a brand has come. Public.
+
+    Attributes:
+        sequence: of the last sum it has followed; 0 before the first.
+        root: of the transcript after it.
+        opened, attempt: the last round and attempt it has taken part in.
+    """
+
+    sequence: int
+    root: bytes
+    opened: int = 0
+    attempt: int = 0
+
+
+def load(memory: Memory, terms: Terms) -> Place:
+    """The place in ``memory``, or the beginning of the run.
+
+    Guarantee: the inverse of :func:`save`.
+    """
+    if "place" not in memory.protocol:
+        return Place(0, terms.first_root)
+    stored = json.loads(memory.protocol["place"])
+    return Place(**{**stored, "root": bytes.fromhex(stored["root"])})
+
+
+def save(place: Place, memory: Memory) -> None:
+    """Put ``place`` into ``memory``. Guarantee: nothing is sent."""
+    memory.protocol["place"] = canonical(
+        {
+            "sequence": place.sequence,
+            "root": place.root.hex(),
+            "opened": place.opened,
+            "attempt": place.attempt,
+        }
+    )
+
+
+def state(memory: Memory, first: Arrays) -> Arrays:
+    """The coordinator's state at this brand's place. Guarantee: recomputed, never received."""
+    stored = memory.protocol.get("state")
+    if stored is None:
+        return first
+    size = int.from_bytes(stored[:8], "big")
+    kept, at = {}, 8 + size
+    for name, dtype, shape in json.loads(stored[8:at]):
+        flat = np.frombuffer(stored, dtype, math.prod(shape), at)
+        kept[name], at = flat.reshape(shape), at + flat.nbytes
+    return kept
+
+
+def _store(now: Arrays, memory: Memory) -> None:
+    """The arrays' bytes behind a list of names, dtypes and shapes: no copy when they are read."""
+    parts = {name: np.ascontiguousarray(now[name]) for name in sorted(now)}
+    about = [[name, a.dtype.str, now[name].shape] for name, a in parts.items()]
+    head = canonical(about)
+    memory.protocol["state"] = b"".join(
+        (len(head).to_bytes(8, "big"), head, *(a.tobytes() for a in parts.values()))
+    )
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Guide:
+    """What a brand follows a run by; see ``BrandHalf``."""
+
+    terms: Terms
+    follow: Follow
+    first: Arrays
+    federation_key: bytes
+
+    def __repr__(self) -> str:
+        return "Guide(<redacted>)"
+
+
+def catch_up(request: Request, memory: Memory, session: Session, guide: Guide) -> Place:
+    """Follow the sums of the past rounds in ``request`` that this brand has not followed yet.
+
+    Raises:
+        Refused: ``BAD_RESULT`` or ``MODEL_MISMATCH``; the rounds before stay followed.
+
+    Guarantee: the model moves only by sums of rounds that enough brands signed, one after another.
+    That a sum is theirs holds by its tag, unless a brand has given the federation's key away.
+    """
+    place = load(memory, guide.terms)
+    known = {int(key.removeprefix(LINE)) for key in request.config if key.startswith(LINE)}
+    for sequence in sorted(known):
+        if sequence <= place.sequence:
+            continue
+        line, total = request.config[f"{LINE}{sequence}"], request.arrays.get(f"{SUM}{sequence}")
+        if not isinstance(line, str) or total is None or total.dtype != np.uint32:
+            raise Refused(Code.BAD_RESULT)
+        ring: Ring = np.ascontiguousarray(total, "<u4")
+        place = _follow(place, line, ring, memory, session, guide)
+        save(place, memory)
+    return place
+
+
+def _follow(
+    place: Place,
+    line: str,
+    total: Ring,
+    memory: Memory,
+    session: Session,
+    guide: Guide,
+) -> Place:
+    terms, follow = guide.terms, guide.follow
+    try:
+        values, took_part = _checked(line, session, terms)
+        about = transcript.round_of(terms, values)
+        brands = len(bytes.fromhex(str(values["survivors"]))) // (2 + 32 + 64)
+        if about.previous != place.root or about.sequence <= place.sequence:
+            raise ValueError("does not follow")
+        if values["outcome"] != "ok" or hash_of(total).hex() != values["sum"]:
+            raise ValueError("another sum")
+        now = state(memory, guide.first)
+        zero = follow.zero(about.kind, now)
+        if total.shape != (fixedpoint.length(zero),):
+            raise ValueError("another length")
+        if not fixedpoint.within(total, brands * terms.most):
+            raise ValueError("beyond the plan's bound")
+        own = tag.tag(total, guide.federation_key, about.sid, terms.rules.algorithms)
+        if own.to_bytes(tag.SIZE, "little").hex() != values["tag"]:
+            raise ValueError("not the brands' sum")
+    except (ValueError, KeyError) as error:
+        raise Refused(Code.BAD_RESULT) from error
+    if not took_part:
+        model = arrays.digest(follow.broadcast(about.kind, now))
+        if bytes.fromhex(model) != about.model:
+            raise Refused(Code.MODEL_MISMATCH)
+    update = fixedpoint.decode(total, zero, terms.rules.scale_bits)
+    after = follow.advance(about.kind, now, update)
+    if after is not now:
+        _store(after, memory)
+    root = transcript.next_root(place.root, line)
+    return replace(place, sequence=about.sequence, root=root)
+
+
+def _checked(line: str, session: Session, terms: Terms) -> tuple[dict[str, object], bool]:
+    """The values of a line; who handed out shares for its survivors has checked them already."""
+    values = transcript.parse(line)
+    sid = transcript.round_of(terms, values).sid
+    survivors = bytes.fromhex(str(values.get("survivors")))
+    took_part = (
+        session.stage == ANSWERED
+        and session.sid == sid
+        and session.h3 == view("survivors", sid, survivors)
+    )
+    if not took_part:
+        return transcript.check_line(terms, line), False
+    body = canonical({k: v for k, v in values.items() if k != "signature"})
+    signature = bytes.fromhex(str(values.get("signature")))
+    if not signed(terms.coordinator, bind("line", body), signature):
+        raise ValueError("not signed by the coordinator")
+    return values, True

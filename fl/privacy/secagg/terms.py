@@ -1,0 +1,116 @@
+"""What all parties of a run have agreed to: the roster, the signed plan, and the rules in it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+from fl.arrays import Arrays, digest
+from fl.contracts import NodeId
+from fl.privacy.secagg import graph
+from fl.privacy.secagg.identity import Json, Roster, SignedPlan, bind
+from fl.privacy.secagg.rules import BrandAgg
+
+_PLAN = ("protocol", "run", "first", "coordinator", "rules", "course")
+
+
+def draft(
+    rules: BrandAgg, *, run: bytes, first: Arrays, coordinator: bytes, course: Json
+) -> SignedPlan:
+    """A plan that nobody has approved yet.
+
+    Args:
+        run: bytes that tell this run from all others.
+        first: the coordinator's state before the first round; pinned by its hash.
+        coordinator: its public Ed25519 key, under which it signs results.
+        course: what else the operators approve (task, model, privacy plan, rounds), as JSON values.
+
+    Guarantee: the hash of the plan binds all of it.
+    """
+    content = {
+        "protocol": "brandagg/1",
+        "run": run.hex(),
+        "first": digest(first),
+        "coordinator": coordinator.hex(),
+        "rules": rules.to_json(),
+        "course": dict(course),
+    }
+    return SignedPlan(content)
+
+
+@dataclass(frozen=True)
+class Terms:
+    """Roster and plan, read once. Public.
+
+    Raises:
+        ValueError: the plan lacks something, or could overflow with this roster.
+    """
+
+    roster: Roster
+    plan: SignedPlan
+
+    def __post_init__(self) -> None:
+        if tuple(sorted(self.plan.content)) != tuple(sorted(_PLAN)):
+            raise ValueError(f"Expected a plan with {', '.join(_PLAN)}.")
+        if self.plan.content["protocol"] != "brandagg/1":
+            raise ValueError("Expected a plan for brandagg/1.")
+        self.rules.check(len(self.roster.keys))
+
+    @cached_property
+    def rules(self) -> BrandAgg:
+        """The numbers of the protocol. Guarantee: public."""
+        values = self.plan.content["rules"]
+        if not isinstance(values, Mapping):
+            raise ValueError("Expected rules to be a mapping.")
+        try:
+            return BrandAgg(**values)
+        except TypeError as error:
+            raise ValueError("Expected rules to have the keys of BrandAgg.") from error
+
+    @cached_property
+    def run(self) -> bytes:
+        """What tells this run apart. Guarantee: public."""
+        return bytes.fromhex(str(self.plan.content["run"]))
+
+    @cached_property
+    def coordinator(self) -> bytes:
+        """The coordinator's public key. Guarantee: public."""
+        return bytes.fromhex(str(self.plan.content["coordinator"]))
+
+    @cached_property
+    def first_root(self) -> bytes:
+        """The transcript's root before the first round. Guarantee: public."""
+        return bind("root", self.roster.hash, self.plan.hash)
+
+    @cached_property
+    def most(self) -> int:
+        """The largest absolute ring value of one brand. Guarantee: public."""
+        return self.rules.most(len(self.roster.keys))
+
+    def neighbours(self, members: list[int], seed: bytes, only: list[int]) -> dict[int, list[int]]:
+        """For each of ``only``, with whom it shares keys. Guarantee: of ``graph.neighbours``."""
+        found = graph.neighbours(members, seed, self.rules.degree, only)
+        return {m: list(near) for m, near in found.items()}
+
+    def threshold(self, members: int, neighbours: int) -> int:
+        """Shares and consents needed in a neighbourhood. Guarantee: of ``graph.threshold``.
+
+        Without shares (mode ``retry``) all must consent.
+        """
+        if not self.rules.recovers:
+            return neighbours + 1
+        everyone = graph.complete(members, self.rules.degree)
+        return graph.threshold(neighbours + 1, everyone, self.rules.max_dropouts)
+
+    def approve(self, name: NodeId) -> None:
+        """Check that every brand of the roster has approved, ``name`` among them.
+
+        Raises:
+            ValueError: one has not.
+
+        Guarantee: a run starts only with a plan that all operators signed.
+        """
+        missing = self.plan.unsigned(self.roster)
+        if missing or name not in self.roster.keys:
+            raise ValueError(f"Expected the approval of {', '.join(missing) or name}.")

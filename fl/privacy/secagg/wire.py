@@ -1,0 +1,201 @@
+"""What travels between the coordinator and a brand, as bytes with one meaning each.
+
+Requests carry the step in ``config["brandagg"]`` and blobs beside it. Brands are numbered by the
+roster (uint16, big-endian); a list of records is sorted by number and names nobody twice, so equal
+lists are equal bytes and a hash of the blob is a hash of the view.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from fl.contracts import Request, Scalar
+from fl.privacy.secagg.identity import HASH, KEY, SIGNATURE, bind, canonical
+from fl.privacy.secagg.profiles import KEM_PUBLIC
+
+STEP = "brandagg"
+OPEN, KEYS, TRAIN, SURVIVORS, UNMASK = "open", "keys", "train", "survivors", "unmask"
+
+
+def blob(config: Mapping[str, Scalar], key: str, size: int | None = None) -> bytes:
+    """The bytes at ``key``.
+
+    Raises:
+        ValueError: missing, no bytes, or not ``size`` of them.
+
+    Guarantee: checks form only.
+    """
+    value = config.get(key)
+    if not isinstance(value, bytes) or (size is not None and len(value) != size):
+        raise ValueError(f"Expected {key} to be {size or 'some'} bytes.")
+    return value
+
+
+def whole(config: Mapping[str, Scalar], key: str) -> int:
+    """The whole number >= 0 at ``key``.
+
+    Raises:
+        ValueError: missing or something else.
+
+    Guarantee: checks form only.
+    """
+    value = config.get(key)
+    if type(value) is not int or value < 0:
+        raise ValueError(f"Expected {key} to be a whole number.")
+    return value
+
+
+def pack(records: Mapping[int, bytes]) -> bytes:
+    """Records by brand number as one blob.
+
+    Guarantee: equal mappings give equal bytes.
+    """
+    return b"".join(i.to_bytes(2, "big") + records[i] for i in sorted(records))
+
+
+def unpack(raw: bytes, size: int) -> dict[int, bytes]:
+    """The records of :func:`pack`, each of ``size`` bytes.
+
+    Raises:
+        ValueError: a broken record, a brand named twice, or not sorted.
+
+    Guarantee: nobody is in the result twice.
+
+    >>> unpack(pack({3: b"c", 1: b"a"}), 1)
+    {1: b'a', 3: b'c'}
+    """
+    step = 2 + size
+    if len(raw) % step:
+        raise ValueError("Expected whole records.")
+    found = {
+        int.from_bytes(raw[at : at + 2], "big"): raw[at + 2 : at + step]
+        for at in range(0, len(raw), step)
+    }
+    if len(found) * step != len(raw) or list(found) != sorted(found):
+        raise ValueError("Expected sorted records, one for each brand.")
+    return found
+
+
+def pack_members(members: Iterable[int]) -> bytes:
+    """Brand numbers as a blob. Guarantee: equal sets give equal bytes."""
+    return pack({i: b"" for i in members})
+
+
+@dataclass(frozen=True, slots=True)
+class Round:
+    """What a round is about: everything its context binds. Public.
+
+    Attributes:
+        roster, plan: hashes.
+        run: bytes that tell runs apart.
+        sequence: of the sum within the run, from 1.
+        attempt: from 1.
+        kind, number: of the algorithm's request.
+        model, layout: hashes of the broadcast arrays and of the vector's layout.
+        previous: root of the transcript so far.
+    """
+
+    roster: bytes
+    plan: bytes
+    run: bytes
+    sequence: int
+    attempt: int
+    kind: str
+    number: int
+    model: bytes
+    layout: bytes
+    previous: bytes
+
+    @property
+    def sid(self) -> bytes:
+        """The context that salts every key and is in every signature and header.
+
+        Guarantee: of ``bind``.
+        """
+        numbers = (self.sequence, self.attempt, self.number)
+        return bind(
+            "round",
+            self.roster,
+            self.plan,
+            self.run,
+            *(n.to_bytes(8, "big") for n in numbers),
+            self.kind.encode(),
+            self.model,
+            self.layout,
+            self.previous,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Advert:
+    """A brand's public keys for one round, signed by its identity.
+
+    Attributes:
+        index: the brand's number.
+        channel: X25519, for sealed shares.
+        mask: X25519, for pairwise masks.
+        commitment: hash of the self mask's key.
+        head: of the brand's ledger, or zeros.
+        channel_kem, mask_kem: ML-KEM-768, empty unless the profile is hybrid.
+        signature: Ed25519.
+    """
+
+    index: int
+    channel: bytes
+    mask: bytes
+    commitment: bytes
+    head: bytes
+    channel_kem: bytes = b""
+    mask_kem: bytes = b""
+    signature: bytes = b""
+
+    @property
+    def keys(self) -> bytes:
+        """All but number and signature. Guarantee: public."""
+        return b"".join(
+            (self.channel, self.mask, self.commitment, self.head, self.channel_kem, self.mask_kem)
+        )
+
+    def message(self, sid: bytes) -> bytes:
+        """What the identity signs. Guarantee: binds keys, brand and round."""
+        return bind("advert", sid, self.index.to_bytes(2, "big"), self.keys)
+
+    @staticmethod
+    def size(hybrid: bool) -> int:
+        """Bytes of :attr:`record`. Guarantee: public."""
+        return 3 * KEY + HASH + (2 * KEM_PUBLIC if hybrid else 0) + SIGNATURE
+
+    @property
+    def record(self) -> bytes:
+        """For :func:`pack`. Guarantee: public."""
+        return self.keys + self.signature
+
+    @classmethod
+    def parse(cls, index: int, record: bytes, hybrid: bool) -> Advert:
+        """The advert of a record of the right size. Guarantee: checks nothing else."""
+        kem = KEM_PUBLIC if hybrid else 0
+        parts, at = [], 0
+        for size in (KEY, KEY, HASH, HASH, kem, kem, SIGNATURE):
+            parts.append(record[at : at + size])
+            at += size
+        return cls(index, *parts)
+
+
+def commit(sid: bytes, index: int, key: bytes) -> bytes:
+    """What a brand publishes of its self mask's key. Guarantee: hiding and binding (SHA-256)."""
+    return bind("commit", sid, index.to_bytes(2, "big"), key)
+
+
+def view(purpose: str, sid: bytes, *blobs: bytes) -> bytes:
+    """The hash of a list as shown to a brand. Guarantee: equal only for equal lists and rounds."""
+    return bind(purpose, sid, *blobs)
+
+
+def evidence(request: Request) -> bytes:
+    """A request's public scalars as canonical JSON, bytes in hex; its arrays are left out.
+
+    Guarantee: holds nothing but what the coordinator sent.
+    """
+    scalars = {k: v.hex() if isinstance(v, bytes) else v for k, v in request.config.items()}
+    return canonical({"kind": request.kind, "number": request.number, "config": scalars})
