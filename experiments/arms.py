@@ -58,8 +58,15 @@ class Result:
 
 
 def arm_key(arm: str, variant: Variant) -> str:
-    """How an arm is called in journals and results: ``alone`` and ``pooled`` have no variants."""
-    return arm if arm in ("alone", "pooled") else f"{arm}@{variant.label}"
+    """How an arm is called in journals and results.
+
+    ``alone`` and ``pooled`` have no variants; plans that differ only in who adds the noise share
+    one ``central_dp``.
+    """
+    if arm in ("alone", "pooled"):
+        return arm
+    central = variant.central if arm == "central_dp" else None
+    return f"{arm}@{(central or variant).label}"
 
 
 def arm_keys(how: Settings) -> dict[str, tuple[str, Variant | None]]:
@@ -69,8 +76,10 @@ def arm_keys(how: Settings) -> dict[str, tuple[str, Variant | None]]:
         for variant in how.variants:
             if arm in ("alone", "pooled"):
                 keys[arm] = (arm, None)
-            elif arm != "central_dp" or variant.central:
+            elif arm != "central_dp":
                 keys[arm_key(arm, variant)] = (arm, variant if variant.private else None)
+            elif central := variant.central:
+                keys[arm_key(arm, variant)] = (arm, central)
     return keys
 
 
@@ -85,8 +94,9 @@ def all_arms(bench: Bench) -> dict[str, Result]:
             results[arm_key("federated", variant)] = shared
             if "finetuned" in how.arms:
                 results[arm_key("finetuned", variant)] = finetuned(bench, variant, shared)
-        if "central_dp" in how.arms and variant.central:
-            results[arm_key("central_dp", variant)] = central(bench, variant)
+        if "central_dp" in how.arms and (same := variant.central):
+            key = arm_key("central_dp", variant)
+            results[key] = results.get(key) or central(bench, same)
     if "pooled" in how.arms:
         results["pooled"] = pooled(bench)
     return results
@@ -110,25 +120,16 @@ def alone(bench: Bench) -> Result:
 
 def federated(bench: Bench, variant: Variant) -> Result:
     """All brands, no record leaving."""
-    brands, algorithm, key = (
-        bench.rows.brands,
-        bench.settings.algorithm,
-        f"federated@{variant.label}",
-    )
+    brands, key = bench.rows.brands, f"federated@{variant.label}"
     if variant.private:
-        return _private(bench, brands, key, variant.plan, algorithm)
-    return _tuned(bench, "federated", brands, key, algorithm, variant.plan)
+        return _private(bench, brands, key, variant)
+    return _tuned(bench, "federated", brands, key, variant.algorithm, variant.plan)
 
 
 def central(bench: Bench, variant: Variant) -> Result:
     """All rows in one place, trained with the same guarantee."""
-    part = _private(
-        bench,
-        {POOLED: bench.rows.pooled},
-        f"central@{variant.label}",
-        variant.central_plan,
-        bench.settings.algorithm,
-    )
+    rows = {POOLED: bench.rows.pooled}
+    part = _private(bench, rows, f"central@{variant.label}", variant)
     model = next(iter(part.models.values()))
     return replace(part, models={brand: model for brand in bench.rows.brands})
 
@@ -188,20 +189,18 @@ def work(settings: Settings, brands: int) -> int:
     for variant in settings.variants:
         if "federated" in settings.arms:
             total += one * (1 if variant.private else tuned)
-        if "central_dp" in settings.arms and variant.central:
-            total += one
+    if "central_dp" in settings.arms:
+        total += one * len({c.label for v in settings.variants if (c := v.central)})
     return total
 
 
-def _private(
-    bench: Bench, brands: Mapping[str, Splits], key: str, plan: Plan, algorithm: Algorithm
-) -> Result:
+def _private(bench: Bench, brands: Mapping[str, Splits], key: str, variant: Variant) -> Result:
     """One training on train and validation rows, as configured."""
     how = bench.settings
     whole = {brand: _refit(splits) for brand, splits in brands.items()}
-    recipe = Recipe(algorithm, how.training, plan, how.rounds, validate=False)
+    recipe = Recipe(variant.algorithm, how.training, variant.plan, how.rounds, validate=False)
     done = learn(bench, key, whole, recipe)
-    model = algorithm.params(done.progress.state)
+    model = variant.algorithm.params(done.progress.state)
     everybody = {brand: model for brand in brands}
     rounds = {"all": how.rounds}
     return Result(everybody, {}, rounds, done.plan, done.progress, None, done.spent)

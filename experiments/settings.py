@@ -37,6 +37,7 @@ _KEYS = {
     "out",
     "plans",
     "epsilons",
+    "by_epsilon",
 }
 
 
@@ -96,10 +97,12 @@ class Variant:
     Attributes:
         label: ``none``, or the plan's name and epsilon, such as ``local-0.5``.
         plan: as configured; not yet calibrated.
+        algorithm: with what is set for this epsilon.
     """
 
     label: str
     plan: Plan
+    algorithm: Algorithm
 
     @property
     def private(self) -> bool:
@@ -107,14 +110,13 @@ class Variant:
         return self.plan.unit is not Unit.NONE
 
     @property
-    def central(self) -> bool:
-        """Whether it can be had with all rows in one place."""
-        return self.plan.unit is Unit.CUSTOMER
-
-    @property
-    def central_plan(self) -> Plan:
-        """The same guarantee where one party holds all rows and adds all noise."""
-        return choose(PLANS, {**plain(self.plan), "name": "local"}, "privacy")
+    def central(self) -> Variant | None:
+        """The same guarantee where one party holds all rows and adds all noise, if there is one."""
+        if self.plan.unit is not Unit.CUSTOMER:
+            return None
+        values = {**plain(self.plan), "name": "local", "dropouts": 0, "colluders": 0}
+        plan = choose(PLANS, values, "privacy")
+        return Variant(_label(plan), plan, self.algorithm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -195,7 +197,15 @@ def _variants(values: Values) -> tuple[Variant, ...]:
             choose(PLANS, {**plan, "epsilon": e, "noise_multiplier": None}, f"plans.{name}")
             for e in epsilons
         ]
-    return tuple(Variant(_label(plan), plan) for plan in chosen)
+    return tuple(Variant(_label(plan), plan, _algorithm(values, plan)) for plan in chosen)
+
+
+def _algorithm(values: Values, plan: Plan) -> Algorithm:
+    """The run's algorithm, with what ``by_epsilon`` sets for this plan's epsilon."""
+    epsilon = None if isinstance(plan, NoPrivacy) else plan.epsilon
+    own = values["by_epsilon"] or {}
+    changed = {} if epsilon is None else own.get(f"{epsilon:g}") or own.get(epsilon) or {}
+    return choose(ALGORITHMS, {**values["algorithm"], **changed}, "algorithm")
 
 
 def _label(plan: Plan) -> str:

@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
@@ -90,8 +90,12 @@ class Identity:
         return "Identity(<redacted>)"
 
 
+@lru_cache(maxsize=4096)
 def signed(public: bytes, message: bytes, signature: bytes) -> bool:
     """Whether ``signature`` is that of ``message`` under a 32-byte public key.
+
+    A pure function of three byte strings, so answers are kept: where one process plays all brands,
+    each of them checks the same signatures. A deployed brand sees every one of them once.
 
     Guarantee: False for everything but a true signature (RFC 8032, strict).
     """
