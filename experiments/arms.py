@@ -125,7 +125,7 @@ def central(bench: Bench, variant: Variant) -> Result:
     part = _private(
         bench,
         {POOLED: bench.rows.pooled},
-        f"central@{variant.label}",
+        arm_key("central_dp", variant),
         variant.central_plan,
         bench.settings.algorithm,
     )

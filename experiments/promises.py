@@ -54,6 +54,7 @@ def _conditions(plan: Plan, arm: str) -> Conditions:
         noise_source=plan.noise_source,
         trust=trust,
         joint=plan.unit is Unit.CUSTOMER and (central or plan.name == "distributed"),
+        clip_quantile=plan.clip_quantile if isinstance(plan, CustomerPrivacy) else 0.0,
         not_covered=(*NOT_COVERED, *OFFLINE),
     )
 
