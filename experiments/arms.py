@@ -129,7 +129,7 @@ def federated(bench: Bench, variant: Variant) -> Result:
 def central(bench: Bench, variant: Variant) -> Result:
     """All rows in one place, trained with the same guarantee."""
     rows = {POOLED: bench.rows.pooled}
-    part = _private(bench, rows, f"central@{variant.label}", variant)
+    part = _private(bench, rows, f"central_dp@{variant.label}", variant)
     model = next(iter(part.models.values()))
     return replace(part, models={brand: model for brand in bench.rows.brands})
 

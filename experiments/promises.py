@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import math
+from functools import partial
 from typing import Any
 
 from experiments.arms import arm_keys
 from experiments.journal import Piece, plan_from
 from experiments.settings import Settings
 from fl.contracts import Unit
-from fl.events import from_json
+from fl.events import PrivacyEvent, from_json
 from fl.privacy import BrandPrivacy, CustomerPrivacy, NoPrivacy, Plan
+from fl.privacy.accounting import rdp_epsilon
 from fl.privacy.statement import NOT_COVERED, Conditions, statement
 
 OFFLINE = (
@@ -35,10 +38,15 @@ def statements(how: Settings, piece: Piece) -> dict[str, dict[str, Any]]:
         conditions = _conditions(plan, arm)
         events = {keeper: from_json(event) for keeper, event in spent.items()}
         if conditions.joint:
-            events = {"sum": next(iter(events.values()))}
+            events = {"sum": max(events.values(), key=partial(_epsilon, plan))}
         made = statement(events, conditions)
         found[key] = {**made.to_json(), "lines": list(made.lines())}
     return found
+
+
+def _epsilon(plan: Plan, event: PrivacyEvent) -> float:
+    """A brand that was away has booked less; the sum costs what the others booked."""
+    return math.inf if isinstance(plan, NoPrivacy) else rdp_epsilon(event, plan.delta)
 
 
 def _conditions(plan: Plan, arm: str) -> Conditions:
@@ -54,6 +62,7 @@ def _conditions(plan: Plan, arm: str) -> Conditions:
         noise_source=plan.noise_source,
         trust=trust,
         joint=plan.unit is Unit.CUSTOMER and (central or plan.name == "distributed"),
+        clip_quantile=plan.clip_quantile if isinstance(plan, CustomerPrivacy) else 0.0,
         not_covered=(*NOT_COVERED, *OFFLINE),
     )
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
+import pytest
 import torch
 from absl import logging as absl_logging
 from hypothesis import settings
@@ -18,3 +20,12 @@ absl_logging.get_absl_handler().python_handler.stream = sys.__stderr__
 settings.register_profile("desk", deadline=None)
 settings.register_profile("ci", deadline=None, derandomize=True)
 settings.load_profile("ci" if os.environ.get("CI") else "desk")
+
+
+@pytest.fixture(autouse=True)
+def loggers_that_an_earlier_command_switched_off_speak_again() -> None:
+    """Hydra's ``job_logging: disabled`` does so for the whole process, and silences warnings."""
+    logging.root.setLevel(logging.WARNING)
+    for logger in logging.root.manager.loggerDict.values():
+        if isinstance(logger, logging.Logger):
+            logger.disabled = False

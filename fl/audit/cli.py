@@ -36,7 +36,25 @@ Example
   fl-audit ledger ledger.jsonl --key 3d4017c3... --head 9f86d081...
 """
 
-CODES = "Exit codes: 0 verified, 1 the ledger is not in order, 2 a mistake in what was asked."
+EPSILON = """\
+Check what a run promised: DIR is the folder of a finished run of fl-run (run.json, ledgers/).
+
+For every arm with a guarantee:
+  customer, person, meaning  computed again from the stated events, by two accountants (pld, prv)
+  words                      the printed statement is the one that these figures give
+  ledger                     chain of hashes and every signature of each keeper's ledger
+  bill                       what that ledger committed, before data was touched, is what was stated
+
+Statements are about the first seed, and so are the ledgers that are read; any other ledger can be
+checked with fl-audit ledger. A run whose arms promise nothing passes, and says so.
+
+What it cannot see: whether the software that trained did what it booked.
+
+Example
+  fl-audit epsilon runs/privacy_utility
+"""
+
+CODES = "Exit codes: 0 all in order, 1 something is not, 2 a mistake in what was asked."
 
 _HEX = re.compile(r"[0-9a-f]{64}")
 
@@ -56,6 +74,8 @@ def command(arguments: Sequence[str]) -> int:
         asked = parser.parse_args(arguments)
     except SystemExit as stop:  # argparse has said why, or printed its help
         return int(stop.code or 0)
+    if asked.command == "epsilon":
+        return _epsilon(asked.folder)
     return _ledger(asked.file, asked.key, asked.head)
 
 
@@ -64,7 +84,9 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         "fl-audit", description=ABOUT, epilog=CODES, formatter_class=shape
     )
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    commands = parser.add_subparsers(
+        title="commands", metavar="COMMAND", dest="command", required=True
+    )
     ledger = commands.add_parser(
         "ledger",
         help="check a ledger and recompute every epsilon in it",
@@ -75,6 +97,14 @@ def _parser() -> argparse.ArgumentParser:
     ledger.add_argument("file", type=Path, metavar="FILE", help="the brand's ledger.jsonl")
     ledger.add_argument("--key", type=_hex, metavar="PUBLICKEY", help="64 hex digits")
     ledger.add_argument("--head", type=_hex, metavar="HEX", help="64 hex digits")
+    epsilon = commands.add_parser(
+        "epsilon",
+        help="recompute every epsilon that a run states, and compare it with the ledgers",
+        description=EPSILON,
+        epilog=CODES,
+        formatter_class=shape,
+    )
+    epsilon.add_argument("folder", type=Path, metavar="DIR", help="the folder of a finished run")
     return parser
 
 
@@ -99,6 +129,19 @@ def _ledger(path: Path, key: str | None, head: str | None) -> int:
         sys.stdout.write(f"FAIL  {error}\n")
         return 1
     sys.stdout.write(as_text(audit, public_key=key, head=head))
+    return 0 if audit.holds else 1
+
+
+def _epsilon(folder: Path) -> int:
+    from fl.audit.recompute import as_text, audit_run
+    from fl.errors import InputError
+
+    try:
+        audit = audit_run(folder)
+    except InputError as error:
+        sys.stderr.write(f"fl-audit: {error}\n")
+        return 2
+    sys.stdout.write(as_text(audit))
     return 0 if audit.holds else 1
 
 

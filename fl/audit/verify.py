@@ -123,11 +123,11 @@ def as_text(audit: LedgerAudit, *, public_key: str | None, head: str | None) -> 
     said = ", ".join(f"{n} x {code}" for code, n in sorted(audit.refusals.items()))
     lines += ["", f"Refused: {said or 'nothing'}"]
     lines += [f"Whole life of the data set: epsilon {_triple(audit.lifetime)} (pld / prv / rdp)"]
-    return "".join(f"{_printable(line)}\n" for line in lines)
+    return "".join(f"{printable(line)}\n" for line in lines)
 
 
-def _printable(line: str) -> str:
-    """A brand chooses the names in its ledger; none of them may steer the auditor's terminal."""
+def printable(line: str) -> str:
+    """``line`` as it is, or escaped: names in a file may not steer the auditor's terminal."""
     return line if line.isprintable() else line.encode("unicode_escape").decode()
 
 

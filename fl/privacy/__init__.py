@@ -5,7 +5,7 @@ Read in this order:
 1. ``none.py``        the plan without any guarantee: what a plan decides
 2. ``customer.py``    ``local`` and ``distributed``: DP-SGD on customers, noised counts
 3. ``gradients.py``   one clipped gradient a customer (``kernel.py``, ``layers.py``; ``oracle.py``
-   is Opacus), and Poisson samples of customers
+   is Opacus), and Poisson samples of customers; ``clipping.py``  a clip that follows a quantile
 4. ``statistics.py``  bounded sums for queries     ``lattice.py``  noise shares for a secure sum
 5. ``noise.py``       where randomness comes from (``variates.py``)
 6. ``brand.py``       the plan whose unit is a brand, with a trusted coordinator

@@ -22,7 +22,7 @@ from fl.contracts import Examples, Ints, Limits, NodeId, Task, Unit, Update
 from fl.doors import Ask, Of, Training
 from fl.events import Composed, Gaussian, PrivacyEvent, Sampled
 from fl.privacy import parameters, statistics
-from fl.privacy.calibration import noise_multiplier
+from fl.privacy.calibration import affordable
 from fl.privacy.noise import noised
 from fl.privacy.none import NoPrivacy
 
@@ -98,7 +98,7 @@ class BrandPrivacy:
         """As ``CustomerPrivacy.calibrated``. Guarantee: the run costs at most ``epsilon``."""
         if self.epsilon is None:
             return replace(self, sigma=self.noise_multiplier or 0.0)
-        found = noise_multiplier(lambda s: cost(replace(self, sigma=s)), self.epsilon, self.delta)
+        found = affordable(lambda s: cost(replace(self, sigma=s)), self.epsilon, self.delta)
         return replace(self, sigma=found)
 
     # --- what it costs --------------------------------------------------------------------------

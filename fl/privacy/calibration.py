@@ -13,6 +13,24 @@ LEAST_NOISE, MOST_NOISE = 0.05, 1e6  # below, no figure means anything; above, n
 _CLOSE = 0.997  # the share of epsilon that is used before the search stops
 
 
+def affordable(event_of: Callable[[float], PrivacyEvent], epsilon: float, delta: float) -> float:
+    """:func:`noise_multiplier` for a run as somebody configured it.
+
+    Guarantee: that of :func:`noise_multiplier`.
+
+    Raises:
+        InputError: what does not depend on this noise costs more than ``epsilon`` by itself.
+    """
+    floor = pld_epsilon(event_of(MOST_NOISE), delta)
+    if floor > epsilon:
+        raise InputError(
+            "privacy.epsilon",
+            f"{epsilon:g} cannot be kept: the run's counts and queries alone cost {floor:.3g}",
+            "choose a larger epsilon, more noise for counts and queries, or fewer of them",
+        )
+    return noise_multiplier(event_of, epsilon, delta)
+
+
 def noise_multiplier(
     event_of: Callable[[float], PrivacyEvent], epsilon: float, delta: float
 ) -> float:

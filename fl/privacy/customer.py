@@ -28,7 +28,8 @@ from fl.doors import Ask, Of, Personal, Query, Train, Training
 from fl.errors import InputError
 from fl.events import Composed, Gaussian, PrivacyEvent, Repeated, Sampled
 from fl.privacy import lattice, parameters, statistics
-from fl.privacy.calibration import noise_multiplier
+from fl.privacy.calibration import affordable
+from fl.privacy.clipping import Clip
 from fl.privacy.gradients import check_model, clipped_sum, poisson_batches
 from fl.privacy.noise import NoiseSource, noised
 
@@ -46,6 +47,10 @@ class CustomerPrivacy:
         delta: in [1e-9, 1); below 1 / customers of every brand.
         noise_multiplier: standard deviation of a gradient sum's noise over ``clip_norm``.
         clip_norm: L2 bound of one customer's gradient.
+        clip_quantile: ``local``: during each local training the clip moves from ``clip_norm``
+            towards the norm that this share of customers stays below, in (0, 1); 0: it is fixed.
+        clip_rate: how fast it moves, > 0.
+        clip_noise_std: noise of that share, > 0: a part of the expected sample of a mean brand.
         sampling_rate: probability with which a customer is in a step's Poisson sample; 1: all are.
         query_noise_multiplier: of one evaluation of the task's statistics.
         count_noise_multiplier: of one count of customers, at each brand.
@@ -63,6 +68,9 @@ class CustomerPrivacy:
     delta: float = 1e-5
     noise_multiplier: float | None = None
     clip_norm: float = 1.0
+    clip_quantile: float = 0.0
+    clip_rate: float = 0.2
+    clip_noise_std: float = 0.05
     sampling_rate: float = 1.0
     query_noise_multiplier: float = 10.0
     count_noise_multiplier: float = 50.0
@@ -94,6 +102,8 @@ class CustomerPrivacy:
         for name, value in {**whole, "customers": self.customers, "sigma": self.sigma}.items():
             if not 0 <= value < math.inf:
                 raise ValueError(f"Expected {name}={value} >= 0.")
+        if self._clip.quantile and self.name == "distributed":
+            raise ValueError("Expected clip_quantile=0: brands would have to agree on each clip.")
 
     @property
     def unit(self) -> Unit:
@@ -148,7 +158,7 @@ class CustomerPrivacy:
         """
         if self.epsilon is None:
             return replace(self, sigma=self.noise_multiplier or 0.0)
-        found = noise_multiplier(lambda s: cost(replace(self, sigma=s)), self.epsilon, self.delta)
+        found = affordable(lambda s: cost(replace(self, sigma=s)), self.epsilon, self.delta)
         return replace(self, sigma=found)
 
     def steps(self, training: Training) -> int:
@@ -172,6 +182,7 @@ class CustomerPrivacy:
             case Query(statistic):
                 match statistic.of:
                     case Of.GRADIENT:
+                        self._clip.require_fixed()
                         return self._step()
                     case Of.CUSTOMERS:
                         return Gaussian(self.count_noise_multiplier)
@@ -185,7 +196,13 @@ class CustomerPrivacy:
     def _step(self) -> PrivacyEvent:
         if not self.sigma:
             raise ValueError("Expected a calibrated plan: its noise is not known yet.")
-        return Sampled(self.sampling_rate, Gaussian(self.sigma))
+        return Sampled(self.sampling_rate, Gaussian(self._clip.booked(self.sigma)))
+
+    @property
+    def _clip(self) -> Clip:
+        """The clip of a first step."""
+        norm, std = self.clip_norm, self.clip_noise_std * self._expected
+        return Clip(norm, norm, self.clip_quantile, self.clip_rate, std, self._expected)
 
     # --- at a brand -----------------------------------------------------------------------------
 
@@ -208,9 +225,11 @@ class CustomerPrivacy:
             )
         rng = parameters.source(self.noise_source, seed)
         check_model(task.losses, model, examples.span(0, min(8, len(examples))))
+        clip = self._clip
         for batch in poisson_batches(examples, self.sampling_rate, self.steps(training), rng):
-            total = clipped_sum(task.losses, model, batch, self.clip_norm)
-            noisy = noised(total.gradients, self.clip_norm, self.sigma, rng)
+            total = clipped_sum(task.losses, model, batch, clip.norm)
+            noisy = noised(total.gradients, clip.norm, self.sigma, rng)
+            clip = clip.after(total.norms, rng)
             yield list(torch._foreach_div(noisy, self._expected))
 
     def gradient(
@@ -221,6 +240,7 @@ class CustomerPrivacy:
         Guarantee: ``local``: private by itself. ``distributed``: private in a sum with at least
         ``shares`` honest others' shares in it.
         """
+        self._clip.require_fixed()
         rng = parameters.source(self.noise_source, seed)
         check_model(task.losses, model, examples.span(0, min(8, len(examples))))
         batch = next(poisson_batches(examples, self.sampling_rate, 1, rng))

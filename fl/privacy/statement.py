@@ -48,6 +48,8 @@ class Conditions:
         joint: whether all brands' contributions meet in one noised sum (a secure sum, or a central
             one). A person at m brands then moves that sum m times, which is more than m releases
             with their own noise; brands that release by themselves (``local``) are not joint.
+        clip_quantile: the quantile of units' norms that the clip follows from ``clip_norm`` on, in
+            (0, 1), its counts booked; 0 for a fixed clip.
         not_covered: sentences.
     """
 
@@ -58,6 +60,7 @@ class Conditions:
     noise_source: str
     trust: str
     joint: bool = False
+    clip_quantile: float = 0.0
     not_covered: tuple[str, ...] = NOT_COVERED
 
     def __post_init__(self) -> None:
@@ -68,6 +71,20 @@ class Conditions:
             raise ValueError(f"Expected clip_norm={self.clip_norm} > 0 and finite.")
         if self.noise_source not in (SECURE, INSECURE):
             raise ValueError(f"Expected noise_source={self.noise_source!r}: {SECURE}, {INSECURE}.")
+        if not 0 <= self.clip_quantile < 1:
+            raise ValueError(f"Expected clip_quantile={self.clip_quantile} in [0, 1).")
+
+    @property
+    def clipping(self) -> str:
+        """How a unit's part of a sum is bounded, in words. Guarantee: public numbers only."""
+        if self.clip_norm is None:
+            return "no clipping"
+        if not self.clip_quantile:
+            return f"clip norm {self.clip_norm:g} (L2)"
+        towards = (
+            f"quantile {self.clip_quantile:g} of the norms, from noised counts that are booked"
+        )
+        return f"clip norm from {self.clip_norm:g} (L2) towards {towards}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,8 +123,7 @@ class Statement:
         yield f"{one}: {_figures(self.customer)}, delta {c.delta:g}"
         together = _figures(self.person, mixture=self.mixture)
         yield f"person at up to {c.brands} brands: {together}, delta {c.delta:g}"
-        clip = "no clipping" if c.clip_norm is None else f"clip norm {c.clip_norm:g} (L2)"
-        yield f"mechanism: Gaussian noise ({c.noise_source}) on sums, {clip}"
+        yield f"mechanism: Gaussian noise ({c.noise_source}) on sums, {c.clipping}"
         for r in self.releases or ():
             how = f"Poisson sample, rate {r.rate:.4g}" if r.rate < 1 else "no sampling"
             yield f"releases: {r.times} x {how}, noise multiplier {r.noise_multiplier:.4g}"
@@ -210,6 +226,7 @@ def _read(v: dict[str, Any]) -> Statement:
         noise_source=str(v["noise_source"]),
         trust=str(v["trust"]),
         joint=bool(v["joint"]),
+        clip_quantile=float(v["clip_quantile"]),
         not_covered=tuple(str(sentence) for sentence in v["not_covered"]),
     )
     by_brand = {str(b): events.from_json(event) for b, event in v["events"].items()}
