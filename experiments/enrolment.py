@@ -34,7 +34,7 @@ def enrolled(
         InputError: the secure sum cannot work with so many brands.
     """
     names = list(brands)
-    chosen = PlainSum() if len(names) == 1 else _on_lattice(summing, algorithms, plan, first)
+    chosen = PlainSum() if len(names) == 1 else _fit_for(plan, summing, algorithms, first)
     try:
         return chosen.enrol(
             names,
@@ -49,10 +49,10 @@ def enrolled(
         raise InputError("secure_sum", str(error).rstrip("."), remedy) from error
 
 
-def _on_lattice(
-    summing: Summing, algorithms: Mapping[str, Algorithm], plan: Plan, first: Arrays
+def _fit_for(
+    plan: Plan, summing: Summing, algorithms: Mapping[str, Algorithm], first: Arrays
 ) -> Summing:
-    """Fixed point as fine as the plan's noise lattice, so that adding up is exact."""
+    """What shared noise needs of the sum: enough shares in it, and a lattice added up exactly."""
     if not isinstance(summing, BrandAgg) or not isinstance(plan, CustomerPrivacy):
         return summing
     if plan.name != "distributed":
@@ -61,7 +61,8 @@ def _on_lattice(
         lattice.bits(plan.clip_norm if a.limits is None else 1.0, _entries(a.zero(first)))
         for a in algorithms.values()
     ]
-    return replace(summing, scale_bits=max(needed))
+    fewest = max(summing.min_brands, plan.brands - plan.dropouts)
+    return replace(summing, scale_bits=max(needed), min_brands=fewest)
 
 
 def _entries(zero: Arrays) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -37,14 +38,19 @@ class Logistic:
     Attributes:
         start: ``zeros``, or ``uniform`` in ``+-1/sqrt(features)`` (torch's default for a linear
             layer; what published recipes start from).
+        intercept: added to the first intercept: the log odds of the label where its rate is known
+            publicly. Gradients are smaller from there, so less of them is clipped.
     """
 
     name: str = "logistic"
     start: str = "zeros"
+    intercept: float = 0.0
 
     def __post_init__(self) -> None:
         if self.start not in ("zeros", "uniform"):
             raise ValueError(f"Expected start={self.start!r} to be 'zeros' or 'uniform'.")
+        if not math.isfinite(self.intercept):
+            raise ValueError(f"Expected intercept={self.intercept} to be finite.")
 
     def build(self, schema: Schema, rng: torch.Generator) -> nn.Module:
         """A fresh module for this schema."""
@@ -52,4 +58,6 @@ class Logistic:
         if self.start == "uniform":
             for parameter in (model.numbers.weight, model.category.weight, model.numbers.bias):
                 uniform_(parameter, len(schema.numbers) + sum(schema.sizes), rng)
+        with torch.no_grad():
+            model.numbers.bias.add_(self.intercept)
         return model
