@@ -79,6 +79,11 @@ class BrandPrivacy:
         """Who is trusted with what, in a sentence. Guarantee: what the figures assume."""
         return "The coordinator sees every clipped update and adds the noise: it is trusted."
 
+    @property
+    def needs_hidden_updates(self) -> bool:
+        """The coordinator is trusted with them. Guarantee: what ``trust`` says."""
+        return False
+
     # --- before a run ---------------------------------------------------------------------------
 
     def enrolled(self, brands: int) -> BrandPrivacy:

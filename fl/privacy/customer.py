@@ -111,6 +111,11 @@ class CustomerPrivacy:
             "keep it to themselves. A single update without the others' noise is not private."
         )
 
+    @property
+    def needs_hidden_updates(self) -> bool:
+        """Whether a single update is not private. Guarantee: false only if all noise is in it."""
+        return self.name == "distributed"
+
     # --- before a run ---------------------------------------------------------------------------
 
     def enrolled(self, brands: int) -> CustomerPrivacy:
@@ -163,9 +168,18 @@ class CustomerPrivacy:
     # --- what it costs --------------------------------------------------------------------------
 
     def event(self, ask: Ask, training: Training) -> PrivacyEvent:
-        """The price of one answer. Guarantee: covers everything that the answer releases."""
+        """The price of one answer.
+
+        Guarantee: covers everything that the answer releases.
+
+        Raises:
+            InputError: a ``Train`` under ``distributed``, where a single brand's steps are not
+                private.
+        """
         match ask:
             case Train():
+                if self.name == "distributed":
+                    raise _has_only_a_share()
                 return Repeated(self._step(), self.steps(training))
             case Personal():
                 return Composed()  # the model stays behind the door
@@ -200,12 +214,7 @@ class CustomerPrivacy:
             InputError: under ``distributed``, where a single brand's steps are not private.
         """
         if self.name == "distributed":
-            raise InputError(
-                "algorithm",
-                "trains for several steps at a brand, where privacy=distributed has only a share "
-                "of the noise: a step would build on a model that is not private",
-                "choose algorithm=fedsgd (one sum a step), or privacy=local",
-            )
+            raise _has_only_a_share()
         rng = parameters.source(self.noise_source, seed)
         check_model(task.losses, model, examples.span(0, min(8, len(examples))))
         for batch in poisson_batches(examples, self.sampling_rate, self.steps(training), rng):
@@ -276,3 +285,13 @@ class CustomerPrivacy:
         if self.name == "local":
             return noised(sums, sensitivity, multiplier, rng)
         return lattice.shared(sums, sensitivity, multiplier, self.shares, rng)
+
+
+def _has_only_a_share() -> InputError:
+    """The refusal of local training under ``distributed``. Guarantee: names no data."""
+    return InputError(
+        "algorithm",
+        "trains for several steps at a brand, where privacy=distributed has only a share of the "
+        "noise: a step would build on a model that is not private",
+        "choose algorithm=fedsgd (one sum a step), or privacy=local",
+    )

@@ -26,6 +26,11 @@ class PlainSum:
 
     name: str = "plain"
 
+    @property
+    def hides_updates(self) -> bool:
+        """The coordinator sees each one. Guarantee: none."""
+        return False
+
     def collect(
         self, federation: Federation, requests: Mapping[NodeId, Request], zero: Arrays
     ) -> Collected:
