@@ -101,7 +101,7 @@ def _clipped(per_unit: Mapping[str, Floats], divided_by: Scales, bound: float = 
             ((x / divided_by[name]) ** 2).sum(tuple(range(1, x.ndim)))
             for name, x in per_unit.items()
         ]
-    norm_k = np.sqrt(np.sum(squares, axis=0)) if squares else np.zeros(0)
+        norm_k = np.sqrt(np.sum(squares, axis=0)) if squares else np.zeros(0)
     finite_k = np.isfinite(norm_k)
     factor_k = np.where(finite_k, np.minimum(1.0, bound / np.maximum(norm_k, 1e-300)), 0.0)
     return {
