@@ -175,7 +175,9 @@ def a_round(
 ) -> tuple[Round, dict[str, Booked]]:
     """One round in this process, and what each brand booked; ``silent`` ones have no part."""
     task = worlds.task()
-    made = worlds.nodes(task, algorithm=algorithm, plan=plan, training=training, brands=3)
+    made = worlds.nodes(
+        task, algorithm=algorithm, plan=plan, training=training, brands=max(3, len(brands or ()))
+    )
     for name, examples in (brands or {}).items():
         made[name].splits = {"train": examples, "validation": examples}
     for name in silent:
@@ -227,4 +229,4 @@ def moved_by(plan: PrivacyPlan, others: Examples, planted: Examples) -> float:
 def scaled_norm(sums: Arrays, limits: Mapping[str, float]) -> float:
     """The joint norm in which one customer counts for at most 1."""
     parts = [np.asarray(sums[n], np.float64) / (limits[n] * math.sqrt(len(limits))) for n in limits]
-    return math.sqrt(sum(float((p**2).sum()) for p in parts))
+    return math.hypot(*(x for p in parts for x in p.ravel().tolist()))
