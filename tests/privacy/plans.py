@@ -228,5 +228,5 @@ def moved_by(plan: PrivacyPlan, others: Examples, planted: Examples) -> float:
 
 def scaled_norm(sums: Arrays, limits: Mapping[str, float]) -> float:
     """The joint norm in which one customer counts for at most 1."""
-    parts = [np.asarray(sums[n], np.float64) / (limits[n] * math.sqrt(len(limits))) for n in limits]
-    return math.hypot(*(x for p in parts for x in p.ravel().tolist()))
+    scales = {n: limit * math.sqrt(len(limits)) for n, limit in limits.items()}
+    return math.hypot(*(x / scales[n] for n in limits for x in np.ravel(sums[n]).tolist()))
