@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import hashlib
 import re
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from pathlib import Path
@@ -30,20 +31,29 @@ COORDINATOR = "coordinator"
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Open ledgers by their keeper: brands, or the coordinator."""
+    """Open ledgers by their keeper: brands, or the coordinator.
+
+    Attributes:
+        attempt: tells a part that is done again from the one that was interrupted, which is settled
+            and takes no more commits.
+    """
 
     ledgers: Mapping[str, Ledger]
+    attempt: str = field(default_factory=lambda: secrets.token_hex(4))
 
-    def reserve(self, run: str, event: PrivacyEvent) -> Mapping[str, RunLedger]:
+    def reserve(self, part: str, event: PrivacyEvent) -> Mapping[str, RunLedger]:
         """Book a part of the training at every keeper before it starts."""
         for ledger in self.ledgers.values():
-            ledger.reserve(run, event)
-        return {keeper: ledger.run(run) for keeper, ledger in self.ledgers.items()}
+            ledger.reserve(self._run(part), event)
+        return {keeper: ledger.run(self._run(part)) for keeper, ledger in self.ledgers.items()}
 
-    def settle(self, run: str) -> None:
+    def settle(self, part: str) -> None:
         """Close that part."""
         for ledger in self.ledgers.values():
-            ledger.settle(run)
+            ledger.settle(self._run(part))
+
+    def _run(self, part: str) -> str:
+        return f"{part}.{self.attempt}"
 
     def witnesses(self) -> dict[str, Witness]:
         """The brands' ledgers as the secure sum uses them."""

@@ -20,7 +20,7 @@ from experiments import arms, record
 from experiments.journal import Journal, Piece
 from experiments.learning import Bench
 from experiments.pool import share_out
-from experiments.prepare import Tables, encode, shared_schema
+from experiments.prepare import Tables, check_deltas, encode, shared_schema
 from experiments.progress import meter
 from experiments.settings import Settings, settings
 from fl import arrays
@@ -82,7 +82,7 @@ def _prepare(how: Settings) -> tuple[DataSet, dict[int, Tables]]:
     tables = {seed: divide(data, how.partition, how.preparation, seed) for seed in how.seeds}
     for seed in how.seeds:
         schema = shared_schema(data, tables[seed], how, seed)
-        encode(how.task(schema), tables[seed], how.preparation.scaling)
+        check_deltas(how, encode(how.task(schema), tables[seed], how.preparation.scaling))
     return data, tables
 
 

@@ -11,8 +11,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-import torch
-
 from clients.node import BrandNode
 from experiments.books import COORDINATOR, Books, opened
 from experiments.enrolment import enrolled
@@ -27,7 +25,6 @@ from fl.events import Composed, PrivacyEvent, Repeated
 from fl.federation.inprocess import InProcessFederation
 from fl.models.parameters import parameters
 from fl.privacy import Plan
-from fl.privacy.calibration import require_delta
 from fl.round import coordinate, price
 from fl.seeds import derive, torch_generator
 from fl.tasks.conversion import Conversion, metrics
@@ -111,7 +108,6 @@ def learn(bench: Bench, key: str, brands: Mapping[str, Splits], recipe: Recipe) 
                 bench.tick(len(brands) * (bench.settings.rounds - progress.number))
                 return Learned(progress, plan, books.spent())
         else:
-            _check_delta(recipe.plan, brands)
             plan = _in_force(bench, key, brands, recipe, books)
             progress, memories = Progress(0, recipe.algorithm.init(bench.start)), {}
         recipe = replace(recipe, plan=plan)
@@ -281,11 +277,3 @@ def _cost(bench: Bench, recipe: Recipe, plan: PrivacyPlan, rounds: int) -> Priva
         point = price(query, bench.start, plan=plan, training=recipe.training)
         events.append(Repeated(point, -(-rounds // bench.settings.evaluate_every)))
     return Composed(tuple(events))
-
-
-def _check_delta(plan: Plan, brands: Mapping[str, Splits]) -> None:
-    """Delta must be below one in each brand's customers; a brand checks this for itself."""
-    if plan.unit is Unit.CUSTOMER:
-        for splits in brands.values():
-            customers = len(torch.unique(splits["train"].customer_b))
-            require_delta(float(getattr(plan, "delta", 1.0)), customers)

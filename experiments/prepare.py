@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+import torch
+
 from clients.node import BrandNode
 from experiments.enrolment import enrolled
 from experiments.settings import Settings
 from fl.algorithms.query import evaluation
-from fl.contracts import Examples, Task, concatenate
+from fl.contracts import Examples, Task, Unit, concatenate
 from fl.data.dataset import DataSet
 from fl.data.divide import SPLITS, BrandTable
 from fl.data.scaling import by_own_rows
@@ -18,6 +20,7 @@ from fl.doors import Training
 from fl.errors import InputError
 from fl.federation.inprocess import InProcessFederation
 from fl.privacy import NoPrivacy
+from fl.privacy.calibration import require_delta
 from fl.round import coordinate
 from fl.seeds import derive
 from fl.tasks.ranges import Ranges
@@ -64,6 +67,21 @@ def encode(task: Task, tables: Tables, scaling: str) -> Prepared:
         brands = {brand: by_own_rows(splits) for brand, splits in brands.items()}
         pooled = by_own_rows(pooled)
     return Prepared(brands, pooled)
+
+
+def check_deltas(how: Settings, prepared: Prepared) -> None:
+    """Every guarantee's delta must be below one in the customers that it is given to.
+
+    Raises:
+        InputError: it is not, for a brand or, in the central arm, for all brands' customers.
+    """
+    groups = [*prepared.brands.values(), *([prepared.pooled] if "central_dp" in how.arms else [])]
+    for variant in how.variants:
+        if variant.plan.unit is Unit.CUSTOMER:
+            for splits in groups:
+                parts = [s.customer_b for name, s in splits.items() if name != "test"]
+                customers = len(torch.unique(torch.cat(parts)))
+                require_delta(float(getattr(variant.plan, "delta", 1.0)), customers)
 
 
 def _relabel(examples: Examples, brand: int) -> Examples:

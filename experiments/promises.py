@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import math
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 from experiments.arms import arm_keys
 from experiments.journal import Piece, plan_from
 from experiments.settings import Settings
 from fl.contracts import Unit
-from fl.events import PrivacyEvent, from_json
+from fl.events import from_json
 from fl.privacy import BrandPrivacy, CustomerPrivacy, NoPrivacy, Plan
-from fl.privacy.accounting import rdp_epsilon
-from fl.privacy.statement import NOT_COVERED, Conditions, statement
+from fl.privacy.accounting import pld_epsilon
+from fl.privacy.statement import NOT_COVERED, Conditions, Statement, statement
 
 OFFLINE = (
     "This benchmark's own evaluation: it was computed offline with all test rows in hand, exactly "
@@ -23,30 +22,40 @@ OFFLINE = (
 )
 
 
-def statements(how: Settings, piece: Piece) -> dict[str, dict[str, Any]]:
-    """By arm and guarantee; figures are those of one seed, the same for every seed.
+def statements(how: Settings, pieces: Sequence[Piece]) -> dict[str, dict[str, Any]]:
+    """By arm and guarantee; figures are those of the seed that cost most.
 
-    The fine-tuned arm has none of its own: its models never leave, so it costs what the federated
-    arm costs.
+    Seeds cost the same, unless one was interrupted: rounds that it did again were paid for again.
+    The fine-tuned arm has no statement of its own: its models never leave, so it costs what the
+    federated arm costs.
     """
     found = {}
     for key, (arm, variant) in arm_keys(how).items():
-        spent = piece.note["spent"].get(key, {})
-        if variant is None or arm == "finetuned" or not spent:
+        if variant is None or arm == "finetuned":
             continue
-        plan = plan_from(piece.note["plans"][key])
-        conditions = _conditions(plan, arm)
-        events = {keeper: from_json(event) for keeper, event in spent.items()}
-        if conditions.joint:
-            events = {"sum": max(events.values(), key=partial(_epsilon, plan))}
-        made = statement(events, conditions)
-        found[key] = {**made.to_json(), "lines": list(made.lines())}
+        made = [_statement(piece, key, arm) for piece in _apart(pieces, key)]
+        if made:
+            worst = max(made, key=lambda one: one.customer.pld)
+            found[key] = {**worst.to_json(), "lines": list(worst.lines())}
     return found
 
 
-def _epsilon(plan: Plan, event: PrivacyEvent) -> float:
-    """A brand that was away has booked less; the sum costs what the others booked."""
-    return math.inf if isinstance(plan, NoPrivacy) else rdp_epsilon(event, plan.delta)
+def _apart(pieces: Sequence[Piece], key: str) -> list[Piece]:
+    """One piece for each different spending on the arm, in order."""
+    kept: list[Piece] = []
+    for piece in pieces:
+        spent = piece.note["spent"].get(key, {})
+        if spent and all(spent != other.note["spent"][key] for other in kept):
+            kept.append(piece)
+    return kept
+
+
+def _statement(piece: Piece, key: str, arm: str) -> Statement:
+    conditions = _conditions(plan_from(piece.note["plans"][key]), arm)
+    spent = {keeper: from_json(event) for keeper, event in piece.note["spent"][key].items()}
+    if conditions.joint:
+        spent = {"sum": max(spent.values(), key=lambda event: pld_epsilon(event, conditions.delta))}
+    return statement(spent, conditions)
 
 
 def _conditions(plan: Plan, arm: str) -> Conditions:

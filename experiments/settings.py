@@ -14,10 +14,11 @@ from fl.data.dataset import DataSet
 from fl.data.divide import Partition, Preparation
 from fl.data.partition import PARTITIONS
 from fl.data.schema import Schema
-from fl.doors import Training
+from fl.doors import Train, Training
 from fl.errors import InputError
 from fl.models import MODELS
 from fl.privacy import PLANS, SECURE_SUMS, NoPrivacy, Plan, Summing
+from fl.round import rehearse
 from fl.tasks.conversion import Conversion, ModelConfig
 
 ARMS = ("alone", "federated", "finetuned", "central_dp", "pooled")
@@ -240,6 +241,8 @@ def _check_together(made: Settings) -> None:
                         "nothing of that name can be tuned in this arm",
                         f"use one of {', '.join(Training.__slots__)}",
                     )
+    for variant in made.variants:
+        _check_sum(made, variant.plan)
     private = [variant for variant in made.variants if variant.private]
     if made.preparation.scaling == "own" and private:
         raise InputError(
@@ -252,6 +255,24 @@ def _check_together(made: Settings) -> None:
             "preparation.validation",
             f"tuning.budget={made.tuning.budget} needs validation rows, and their share is 0",
             "set preparation.validation=0.25, or tuning.budget=1",
+        )
+
+
+def _check_sum(made: Settings, plan: Plan) -> None:
+    """A share of the noise protects nobody but in a sum that hides single updates."""
+    if not plan.needs_hidden_updates:
+        return
+    if any(isinstance(ask, Train) for ask in rehearse(made.algorithm, made.algorithm.init({}))):
+        raise InputError(
+            "algorithm",
+            f"{made.algorithm.name} trains at a brand, with a share of {plan.name}'s noise only",
+            "choose algorithm=fedsgd, or privacy=local",
+        )
+    if not made.summing.hides_updates:
+        raise InputError(
+            "secure_sum",
+            f"{made.summing.name} shows updates that have a share of {plan.name}'s noise only",
+            "choose a secure sum that hides updates, or privacy=local",
         )
 
 

@@ -322,6 +322,10 @@ class SecureSum(Protocol):
     @property
     def name(self) -> str: ...
 
+    @property
+    def hides_updates(self) -> bool:
+        """Whether the coordinator learns the sum only, and no single update."""
+
     def collect(
         self, federation: Federation, requests: Mapping[NodeId, Request], zero: Arrays
     ) -> Collected:

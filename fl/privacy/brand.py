@@ -9,7 +9,6 @@ out change the guarantee (trap T1).
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -58,16 +57,10 @@ class BrandPrivacy:
 
     def __post_init__(self) -> None:
         parameters.check(
-            epsilon=self.epsilon,
-            delta=self.delta,
-            noise_multiplier=self.noise_multiplier,
-            clip_norm=self.clip_norm,
-            sampling_rate=self.sampling_rate,
-            noise_source=self.noise_source,
-            others={"query_noise_multiplier": self.query_noise_multiplier},
+            self,
+            positive={"query_noise_multiplier": self.query_noise_multiplier},
+            whole={"brands": self.brands, "sigma": self.sigma},
         )
-        if self.brands < 0 or not 0 <= self.sigma < math.inf:
-            raise ValueError(f"Expected brands={self.brands} >= 0 and sigma={self.sigma} >= 0.")
 
     @property
     def unit(self) -> Unit:
@@ -78,6 +71,11 @@ class BrandPrivacy:
     def trust(self) -> str:
         """Who is trusted with what, in a sentence. Guarantee: what the figures assume."""
         return "The coordinator sees every clipped update and adds the noise: it is trusted."
+
+    @property
+    def needs_hidden_updates(self) -> bool:
+        """The coordinator is trusted with them. Guarantee: what ``trust`` says."""
+        return False
 
     # --- before a run ---------------------------------------------------------------------------
 

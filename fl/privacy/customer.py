@@ -30,7 +30,7 @@ from fl.events import Composed, Gaussian, PrivacyEvent, Repeated, Sampled
 from fl.privacy import lattice, parameters, statistics
 from fl.privacy.calibration import affordable
 from fl.privacy.clipping import Clip
-from fl.privacy.gradients import check_model, clipped_sum, poisson_batches
+from fl.privacy.gradients import CustomerGradients, check_model, clipped_sum, poisson_batches
 from fl.privacy.noise import NoiseSource, noised
 
 NAMES = ("local", "distributed")
@@ -85,23 +85,13 @@ class CustomerPrivacy:
     def __post_init__(self) -> None:
         if self.name not in NAMES:
             raise ValueError(f"Expected name={self.name!r} to be one of {NAMES}.")
+        multipliers = ("query_noise_multiplier", "count_noise_multiplier", "person_brands")
+        whole = ("dropouts", "colluders", "brands", "customers", "sigma")
         parameters.check(
-            epsilon=self.epsilon,
-            delta=self.delta,
-            noise_multiplier=self.noise_multiplier,
-            clip_norm=self.clip_norm,
-            sampling_rate=self.sampling_rate,
-            noise_source=self.noise_source,
-            others={
-                "query_noise_multiplier": self.query_noise_multiplier,
-                "count_noise_multiplier": self.count_noise_multiplier,
-                "person_brands": self.person_brands,
-            },
+            self,
+            positive={name: getattr(self, name) for name in multipliers},
+            whole={name: getattr(self, name) for name in whole},
         )
-        whole = {"dropouts": self.dropouts, "colluders": self.colluders, "brands": self.brands}
-        for name, value in {**whole, "customers": self.customers, "sigma": self.sigma}.items():
-            if not 0 <= value < math.inf:
-                raise ValueError(f"Expected {name}={value} >= 0.")
         if self._clip.quantile and self.name == "distributed":
             raise ValueError("Expected clip_quantile=0: brands would have to agree on each clip.")
 
@@ -120,6 +110,11 @@ class CustomerPrivacy:
             f"but {self.dropouts + self.colluders} must add their share of the noise honestly and "
             "keep it to themselves. A single update without the others' noise is not private."
         )
+
+    @property
+    def needs_hidden_updates(self) -> bool:
+        """Whether a single update is not private. Guarantee: false only if all noise is in it."""
+        return self.name == "distributed"
 
     # --- before a run ---------------------------------------------------------------------------
 
@@ -173,9 +168,18 @@ class CustomerPrivacy:
     # --- what it costs --------------------------------------------------------------------------
 
     def event(self, ask: Ask, training: Training) -> PrivacyEvent:
-        """The price of one answer. Guarantee: covers everything that the answer releases."""
+        """The price of one answer.
+
+        Guarantee: covers everything that the answer releases.
+
+        Raises:
+            InputError: a ``Train`` under ``distributed``, where a single brand's steps are not
+                private.
+        """
         match ask:
             case Train():
+                if self.name == "distributed":
+                    raise parameters.only_a_share()
                 return Repeated(self._step(), self.steps(training))
             case Personal():
                 return Composed()  # the model stays behind the door
@@ -217,17 +221,12 @@ class CustomerPrivacy:
             InputError: under ``distributed``, where a single brand's steps are not private.
         """
         if self.name == "distributed":
-            raise InputError(
-                "algorithm",
-                "trains for several steps at a brand, where privacy=distributed has only a share "
-                "of the noise: a step would build on a model that is not private",
-                "choose algorithm=fedsgd (one sum a step), or privacy=local",
-            )
+            raise parameters.only_a_share()
         rng = parameters.source(self.noise_source, seed)
         check_model(task.losses, model, examples.span(0, min(8, len(examples))))
-        clip = self._clip
+        clip, customers = self._clip, CustomerGradients(task.losses, model)
         for batch in poisson_batches(examples, self.sampling_rate, self.steps(training), rng):
-            total = clipped_sum(task.losses, model, batch, clip.norm)
+            total = customers.clipped_sum(batch, clip.norm)
             noisy = noised(total.gradients, clip.norm, self.sigma, rng)
             clip = clip.after(total.norms, rng)
             yield list(torch._foreach_div(noisy, self._expected))

@@ -75,7 +75,7 @@ def shared(
     """
     entries = sum(s.numel() for s in sums)
     gamma = step_of(sensitivity, entries)
-    std = noise_multiplier * inflated(sensitivity, entries) / math.sqrt(shares)
+    std = noise_multiplier * inflated(sensitivity, entries) / math.sqrt(max(shares, 1))
     if not shares >= 1 or not std / gamma >= 64:
         raise ValueError(
             f"Expected noise_multiplier={noise_multiplier} and shares={shares} to leave each share "

@@ -47,6 +47,11 @@ class NoPrivacy:
         """Everybody with everything. Guarantee: none."""
         return "Whoever receives an update is trusted with what it tells about any customer."
 
+    @property
+    def needs_hidden_updates(self) -> bool:
+        """Updates are exact in any case. Guarantee: none."""
+        return False
+
     def enrolled(self, brands: int) -> NoPrivacy:
         """Nothing depends on the number of brands. Guarantee: none."""
         return self

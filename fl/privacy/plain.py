@@ -39,6 +39,11 @@ class PlainSum:
 
     name: str = "plain"
 
+    @property
+    def hides_updates(self) -> bool:
+        """The coordinator sees each one. Guarantee: none."""
+        return False
+
     def enrol(
         self,
         names: Sequence[NodeId],

@@ -11,11 +11,12 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fl import arrays
-from fl.arrays import Arrays
+from fl.arrays import Array, Arrays
 from fl.contracts import Floats, Ints, Limits
 
 Scales = Mapping[str, float]
@@ -82,13 +83,15 @@ def with_noise(
 
 def _means(per_example: Arrays, customer_b: Ints) -> dict[str, Floats]:
     """Mean over each customer's examples, ``[k, ...]``. Guarantee: one row a customer."""
-    starts = np.flatnonzero(np.diff(customer_b, prepend=np.nan))
+    first_b = np.ones(len(customer_b), np.bool_)
+    first_b[1:] = customer_b[1:] != customer_b[:-1]
+    starts = np.flatnonzero(first_b)
     counts = np.diff([*starts, len(customer_b)])
-    return {
-        name: np.add.reduceat(np.asarray(x, np.float64), starts, axis=0)
-        / counts.reshape(-1, *[1] * (np.ndim(x) - 1))
-        for name, x in per_example.items()
-    }
+    with np.errstate(over="ignore", invalid="ignore"):  # such a customer counts as zero
+        return {
+            name: np.add.reduceat(np.asarray(x, np.float64), starts, axis=0) / _beside(counts, x)
+            for name, x in per_example.items()
+        }
 
 
 def _clipped(per_unit: Mapping[str, Floats], divided_by: Scales, bound: float = 1.0) -> Arrays:
@@ -96,13 +99,20 @@ def _clipped(per_unit: Mapping[str, Floats], divided_by: Scales, bound: float = 
 
     Guarantee: see :func:`clip`, for each unit by itself; a unit that is not finite counts as zero.
     """
-    squares = [
-        ((x / divided_by[name]) ** 2).reshape(len(x), -1).sum(1) for name, x in per_unit.items()
-    ]
-    norm_k = np.sqrt(np.sum(squares, axis=0)) if squares else np.zeros(0)
+    with np.errstate(over="ignore"):  # too large to square counts as not finite
+        squares = [
+            ((x / divided_by[name]) ** 2).sum(tuple(range(1, x.ndim)))
+            for name, x in per_unit.items()
+        ]
+        norm_k = np.sqrt(np.sum(squares, axis=0)) if squares else np.zeros(0)
     finite_k = np.isfinite(norm_k)
     factor_k = np.where(finite_k, np.minimum(1.0, bound / np.maximum(norm_k, 1e-300)), 0.0)
     return {
-        name: np.where(np.isfinite(x), x, 0.0) * factor_k.reshape(-1, *[1] * (x.ndim - 1))
+        name: np.where(np.isfinite(x), x, 0.0) * _beside(factor_k, x)
         for name, x in per_unit.items()
     }
+
+
+def _beside(value_k: npt.NDArray[np.number], x: Array) -> npt.NDArray[np.number]:
+    """One value a unit, in a shape that multiplies ``x``. Guarantee: no value changes."""
+    return value_k.reshape(-1, *[1] * (np.ndim(x) - 1))

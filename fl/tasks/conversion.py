@@ -70,12 +70,13 @@ class Conversion:
         return nn.functional.binary_cross_entropy_with_logits(logit_b, batch.y_b, reduction="none")
 
     def evaluate(self, model: nn.Module, batch: Examples) -> Arrays:
-        """Each example's share of the statistics, every entry in [0, 16]."""
+        """Each example's share of the statistics: in [0, 16], NaN where the score is none."""
         p = self.scores(model, batch)
         y = batch.y_b.numpy().astype(np.float64)
         loss = self.losses(model, batch).numpy().astype(np.float64)
         hot = np.zeros((len(p), self.score_bins))
-        hot[np.arange(len(p)), np.minimum((p * self.score_bins).astype(int), len(hot.T) - 1)] = 1
+        bins = (np.nan_to_num(p) * self.score_bins).astype(int)
+        hot[np.arange(len(p)), np.minimum(bins, len(hot.T) - 1)] = 1
         return {
             "examples": np.ones(len(p)),
             "positives": y,

@@ -101,7 +101,10 @@ def test_a_real_run_passes_with_a_line_for_every_check(
     ("options", "keepers"),
     [
         (("privacy=brand", COLUMNS), ["coordinator"]),
-        (("privacy=distributed", "privacy.dropouts=0", *CUSTOMERS), ["north", "south", "west"]),
+        (
+            ("privacy=distributed", "secure_sum=brandagg", "privacy.dropouts=0", *CUSTOMERS),
+            ["north", "south", "west"],
+        ),
     ],
     ids=["brand", "distributed"],
 )

@@ -13,8 +13,9 @@ from omegaconf import OmegaConf
 
 from experiments.settings import Settings, settings
 from experiments.tuning import TUNED
-from fl.config import plain
+from fl.config import choose, plain
 from fl.errors import InputError
+from fl.privacy import PLANS
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name[0] != "_")
@@ -43,14 +44,20 @@ def composed(*overrides: str) -> dict[str, Any]:
     return {str(key): value for key, value in values.items()}
 
 
-def build(**chosen: str) -> Settings:
+def values(**chosen: str) -> dict[str, Any]:
     options = (f"{group}={name}" for group, name in {**CHOSEN, **chosen}.items())
-    return settings(composed(*options, "out=unused"))
+    return composed(*options, "out=unused")
 
 
-def part(made: Settings, group: str) -> Any:
-    built = getattr(made, BUILT_AS[group])
-    return built[0].plan if group == "privacy" else built
+def build(**chosen: str) -> Settings:
+    return settings(values(**chosen))
+
+
+def leaf(group: str, name: str) -> Any:
+    """What the leaf builds; a guarantee by itself, as it may not go with the sum chosen here."""
+    if group == "privacy":
+        return choose(PLANS, values(privacy=name)[group], group)
+    return getattr(build(**{group: name}), BUILT_AS[group])
 
 
 def test_every_group_is_known_here() -> None:
@@ -60,14 +67,14 @@ def test_every_group_is_known_here() -> None:
 
 @pytest.mark.parametrize(("group", "name"), LEAVES)
 def test_every_leaf_builds_what_it_is_named_for(group: str, name: str) -> None:
-    built = part(build(**{group: name}), group)
+    built = leaf(group, name)
     assert built.name == name
 
 
 @pytest.mark.parametrize(("group", "name"), LEAVES)
 def test_a_leaf_states_every_value_of_its_class(group: str, name: str) -> None:
     """So that reading ``conf/`` is enough to know what there is."""
-    built = part(build(**{group: name}), group)
+    built = leaf(group, name)
     stated = yaml.safe_load((CONF / group / f"{name}.yaml").read_text())
     assert stated.keys() == plain(built).keys()
 
@@ -89,7 +96,30 @@ def test_privacy_and_data_are_never_chosen_by_default() -> None:
 
 @pytest.mark.parametrize(("group", "name"), LEAVES)
 def test_a_leaf_with_an_unknown_key_is_refused(group: str, name: str) -> None:
-    values = composed(*(f"{g}={n}" for g, n in {**CHOSEN, group: name}.items()), "out=unused")
-    values[group]["no_such_key"] = 1
+    changed = values(**{group: name})
+    changed[group]["no_such_key"] = 1
     with pytest.raises(InputError, match=f"{group}.no_such_key: no such key"):
-        settings(values)
+        settings(changed)
+
+
+@pytest.mark.parametrize("key", ["sigma", "brands"])
+@pytest.mark.parametrize("plan", ["local", "distributed", "brand"])
+def test_no_config_sets_what_a_run_finds_out(plan: str, key: str) -> None:
+    changed = values(privacy=plan)
+    changed["privacy"][key] = 1.0
+    with pytest.raises(InputError, match=f"privacy.{key}: no such key"):
+        settings(changed)
+
+
+def test_shared_noise_needs_an_algorithm_that_sends_sums_and_a_sum_that_hides_updates() -> None:
+    with pytest.raises(InputError, match="algorithm: fedavg trains at a brand") as trains:
+        build(privacy="distributed", algorithm="fedavg")
+    assert trains.value.remedy == "choose algorithm=fedsgd, or privacy=local"
+    with pytest.raises(InputError, match="secure_sum: plain shows updates"):
+        build(privacy="distributed", algorithm="fedsgd")
+    changed = values(algorithm="fedsgd") | {
+        "plans": {"shared": values(privacy="distributed")["privacy"]},
+        "epsilons": [1],
+    }
+    with pytest.raises(InputError, match="secure_sum: plain shows updates"):
+        settings(changed)

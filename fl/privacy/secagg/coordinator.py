@@ -93,6 +93,11 @@ class CoordinatorHalf:
         """As in the config. Guarantee: public."""
         return self.terms.rules.name
 
+    @property
+    def hides_updates(self) -> bool:
+        """The coordinator learns the sum alone. Guarantee: see the package."""
+        return True
+
     def collect(
         self, federation: Federation, requests: Mapping[NodeId, Request], zero: Arrays
     ) -> Collected:

@@ -66,6 +66,11 @@ class BrandAgg:
             raise ValueError(f"Expected degree={self.degree} to be even and >= 20.")
 
     @property
+    def hides_updates(self) -> bool:
+        """The coordinator learns the sum alone. Guarantee: see the package."""
+        return True
+
+    @property
     def algorithms(self) -> Profile:
         """The profile's algorithms. Guarantee: public."""
         return PROFILES[self.profile]
