@@ -82,10 +82,11 @@ def opened(folder: Path, keys: Path, brands: Sequence[str], plan: Plan) -> Itera
 
 def _ledger(folder: Path, keys: Path, keeper: str, plan: Plan) -> Ledger:
     name = file_name(keeper)
-    path, key_path = folder / f"{name}.jsonl", keys / f"{folder.name}.{name}.pem"
+    path = folder / f"{name}.jsonl"
+    key_path = keys / folder.parent.name / folder.name / f"{name}.pem"  # seeds run side by side
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
-        keys.mkdir(parents=True, exist_ok=True)
+        key_path.parent.mkdir(parents=True, exist_ok=True)
         key_path.unlink(missing_ok=True)  # of a ledger that was never begun
         key = SigningKey.generate()
         key.save(key_path)

@@ -185,6 +185,9 @@ def test_a_killed_private_run_pays_again_for_what_it_does_again() -> None:
 
 
 @pytest.mark.slow
+
+
+
 def test_a_private_run_killed_between_checkpoints_is_taken_up_at_the_last() -> None:
     reached = kill_in_the_middle(start(OFTEN), Path("out/work"), "seed-0/federated@local-3")
     assert 0 < reached < LONG
@@ -217,6 +220,17 @@ def books(tmp_path: Path, use: Callable[[Books], None], plan: Plan | None = None
     made = plan or CustomerPrivacy()
     with opened(tmp_path / "ledgers" / "arm", tmp_path / "keys", ["north", "上/海"], made) as them:
         use(them)
+
+
+def test_seeds_that_run_side_by_side_keep_keys_apart(tmp_path: Path) -> None:
+    """They share a folder of keys, and their arms and brands have the same names."""
+    plan, keys = CustomerPrivacy(), tmp_path / "keys"
+    arms = [tmp_path / "ledgers" / seed / "arm" for seed in ("seed-0", "seed-1")]
+    with opened(arms[0], keys, ["north"], plan), opened(arms[1], keys, ["north"], plan):
+        pass
+    for arm in arms:  # each ledger opens with its own key
+        with opened(arm, keys, ["north"], plan) as books:
+            books.reserve("part", Gaussian(2.0))
 
 
 def test_books_of_an_interrupted_part_are_settled_and_commits_stay_spent(tmp_path: Path) -> None:
