@@ -15,7 +15,7 @@ from typing import Any
 
 from experiments.arms import Result
 from experiments.journal import Piece, stored_plan
-from experiments.prepare import Tables
+from experiments.prepare import Tables, shared_schema
 from experiments.promises import statements
 from experiments.settings import Settings, Variant
 from experiments.summary import additive_curves, calibration, summarise_run
@@ -126,6 +126,7 @@ def publish(
     from fl.report.html import write_report
 
     run = opening(how, data, tables[how.seeds[0]])
+    schema = shared_schema(data, tables[how.seeds[0]], how, how.seeds[0])
     summary = summarise_run(how, data, pieces)
     run |= {
         "seconds": round(seconds, 1),
@@ -141,7 +142,7 @@ def publish(
         "absent": [a for piece in pieces.values() for a in piece.note["absent"]],
         "history": [h for piece in pieces.values() for h in piece.note["history"]],
         "calibration": calibration(how, pieces),
-        "additive": additive_curves(how, data, pieces[how.seeds[0]]),
+        "additive": additive_curves(how, schema, pieces[how.seeds[0]]),
         "gains": summary.gains[how.variants[0].label],
         "gains_by_privacy": summary.gains,
         "statements": statements(how, list(pieces.values())),

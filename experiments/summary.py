@@ -14,6 +14,7 @@ from experiments.settings import Settings, Variant
 from fl import arrays
 from fl.contracts import Floats
 from fl.data.dataset import DataSet
+from fl.data.schema import Schema
 from fl.events import from_json
 from fl.models.additive import Additive
 from fl.privacy import NoPrivacy
@@ -95,20 +96,20 @@ def calibration(how: Settings, pieces: Pieces) -> dict[str, list[list[float]]]:
     return curves
 
 
-def additive_curves(how: Settings, data: DataSet, piece: Piece) -> dict[str, Any] | None:
+def additive_curves(how: Settings, schema: Schema, piece: Piece) -> dict[str, Any] | None:
     """Each feature's contribution in the federated model of one seed, or None for other models."""
     key = arm_key("federated", how.variants[0])
     params = arrays.below(f"model/{key}", piece.arrays)
-    if not isinstance(how.architecture, Additive) or not params or not data.schema.columns:
+    if not isinstance(how.architecture, Additive) or not params:
         return None
-    numbers = {column.name for column in data.schema.numbers}
+    numbers = {column.name for column in schema.numbers}
     return {
         feature: {
             "levels": levels,
             "contribution": contribution.tolist(),
             "kind": "number" if feature in numbers else "category",
         }
-        for feature, (levels, contribution) in how.architecture.curves(data.schema, params).items()
+        for feature, (levels, contribution) in how.architecture.curves(schema, params).items()
     }
 
 

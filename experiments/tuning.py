@@ -50,8 +50,9 @@ class Tuning:
     Attributes:
         budget: trials per arm, >= 1.
         alone, federated, finetuned, pooled: for each, lists of values by name; their grid must
-            have exactly ``budget`` points. Names are those of ``training``, ``algorithm.NAME`` for
-            the federated arm, and ``pull`` for the finetuned one.
+            have exactly ``budget`` points; with a budget of 1 the first point is taken. Names are
+            those of ``training``, ``algorithm.NAME`` for the federated arm, and ``pull`` for the
+            finetuned one.
         rounds: ``best`` keeps the round with the lowest validation loss, ``last`` the last one.
     """
 
@@ -79,5 +80,6 @@ class Tuning:
     def trials(self, arm: str) -> tuple[Trial, ...]:
         """The grid of one arm, in a fixed order."""
         space: Mapping[str, tuple[Any, ...]] = getattr(self, arm)
-        points = itertools.product(*space.values())
-        return tuple(Trial(dict(zip(space, point, strict=True))) for point in points)
+        points = tuple(itertools.product(*space.values()))
+        kept = points[:1] if self.budget == 1 else points
+        return tuple(Trial(dict(zip(space, point, strict=True))) for point in kept)

@@ -39,6 +39,7 @@ class BrandPrivacy:
         clip_norm: L2 bound of one brand's update.
         sampling_rate: probability with which a brand takes part in a round of training.
         query_noise_multiplier: of one query, in which all brands take part.
+        accountant: whose figure keeps ``epsilon``: ``pld``, ``prv`` or ``rdp``.
         noise_source: ``secure``; any other name is for tests, and brands refuse it.
         brands: how many brands are enrolled; public, set when a run starts.
         sigma: the noise multiplier in force; set when a run starts (:meth:`calibrated`).
@@ -51,6 +52,7 @@ class BrandPrivacy:
     clip_norm: float = 1.0
     sampling_rate: float = 1.0
     query_noise_multiplier: float = 10.0
+    accountant: str = "pld"
     noise_source: str = "secure"
     brands: int = field(default=0, metadata=parameters.RUN_STATE)
     sigma: float = field(default=0.0, metadata=parameters.RUN_STATE)
@@ -96,7 +98,9 @@ class BrandPrivacy:
         """As ``CustomerPrivacy.calibrated``. Guarantee: the run costs at most ``epsilon``."""
         if self.epsilon is None:
             return replace(self, sigma=self.noise_multiplier or 0.0)
-        found = affordable(lambda s: cost(replace(self, sigma=s)), self.epsilon, self.delta)
+        found = affordable(
+            lambda s: cost(replace(self, sigma=s)), self.epsilon, self.delta, self.accountant
+        )
         return replace(self, sigma=found)
 
     # --- what it costs --------------------------------------------------------------------------

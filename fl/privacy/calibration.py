@@ -7,13 +7,15 @@ from collections.abc import Callable
 
 from fl.errors import InputError
 from fl.events import PrivacyEvent
-from fl.privacy.accounting import check_delta, pld_epsilon, rdp_epsilon
+from fl.privacy.accounting import ACCOUNTANTS, check_delta, rdp_epsilon
 
 LEAST_NOISE, MOST_NOISE = 0.05, 1e6  # below, no figure means anything; above, nothing is learned
 _CLOSE = 0.997  # the share of epsilon that is used before the search stops
 
 
-def affordable(event_of: Callable[[float], PrivacyEvent], epsilon: float, delta: float) -> float:
+def affordable(
+    event_of: Callable[[float], PrivacyEvent], epsilon: float, delta: float, accountant: str = "pld"
+) -> float:
     """:func:`noise_multiplier` for a run as somebody configured it.
 
     Guarantee: that of :func:`noise_multiplier`.
@@ -21,23 +23,24 @@ def affordable(event_of: Callable[[float], PrivacyEvent], epsilon: float, delta:
     Raises:
         InputError: what does not depend on this noise costs more than ``epsilon`` by itself.
     """
-    floor = pld_epsilon(event_of(MOST_NOISE), delta)
+    floor = ACCOUNTANTS[accountant](event_of(MOST_NOISE), delta)
     if floor > epsilon:
         raise InputError(
             "privacy.epsilon",
             f"{epsilon:g} cannot be kept: the run's counts and queries alone cost {floor:.3g}",
             "choose a larger epsilon, more noise for counts and queries, or fewer of them",
         )
-    return noise_multiplier(event_of, epsilon, delta)
+    return noise_multiplier(event_of, epsilon, delta, accountant)
 
 
 def noise_multiplier(
-    event_of: Callable[[float], PrivacyEvent], epsilon: float, delta: float
+    event_of: Callable[[float], PrivacyEvent], epsilon: float, delta: float, accountant: str = "pld"
 ) -> float:
     """The smallest noise multiplier for which ``event_of`` it costs at most ``epsilon``.
 
-    Guarantee: the event of the returned value has a PLD epsilon of at most ``epsilon`` at ``delta``
-    (add or remove one unit), and of at least 0.995 of it unless ``LEAST_NOISE`` already suffices.
+    Guarantee: the event of the returned value has, by ``accountant``, an epsilon of at most
+    ``epsilon`` at ``delta`` (add or remove one unit), and of at least 0.995 of it unless
+    ``LEAST_NOISE`` already suffices.
 
     Args:
         event_of: the event of a noise multiplier; more noise never costs more.
@@ -55,7 +58,7 @@ def noise_multiplier(
     check_delta(delta)
 
     def cost(log_sigma: float) -> float:
-        return pld_epsilon(event_of(math.exp(log_sigma)), delta)
+        return ACCOUNTANTS[accountant](event_of(math.exp(log_sigma)), delta)
 
     low, high = _bracket(lambda x: rdp_epsilon(event_of(math.exp(x)), delta), epsilon)
     at_high = cost(high)

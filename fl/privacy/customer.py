@@ -54,6 +54,7 @@ class CustomerPrivacy:
         sampling_rate: probability with which a customer is in a step's Poisson sample; 1: all are.
         query_noise_multiplier: of one evaluation of the task's statistics.
         count_noise_multiplier: of one count of customers, at each brand.
+        accountant: whose figure keeps ``epsilon``: ``pld``, ``prv`` or ``rdp``.
         noise_source: ``secure``; any other name is for tests, and brands refuse it.
         person_brands: at how many brands a person may be a customer; for the second figure.
         dropouts: brands whose noise may be missing from a sum (``distributed``).
@@ -74,6 +75,7 @@ class CustomerPrivacy:
     sampling_rate: float = 1.0
     query_noise_multiplier: float = 10.0
     count_noise_multiplier: float = 50.0
+    accountant: str = "pld"
     noise_source: str = "secure"
     person_brands: int = 3
     dropouts: int = 1
@@ -153,7 +155,9 @@ class CustomerPrivacy:
         """
         if self.epsilon is None:
             return replace(self, sigma=self.noise_multiplier or 0.0)
-        found = affordable(lambda s: cost(replace(self, sigma=s)), self.epsilon, self.delta)
+        found = affordable(
+            lambda s: cost(replace(self, sigma=s)), self.epsilon, self.delta, self.accountant
+        )
         return replace(self, sigma=found)
 
     def steps(self, training: Training) -> int:
@@ -253,9 +257,8 @@ class CustomerPrivacy:
 
         Guarantee: as :meth:`gradient`, at the noise multiplier of this kind of query.
         """
-        multiplier = (
-            self.count_noise_multiplier if of is Of.CUSTOMERS else self.query_noise_multiplier
-        )
+        counts = of is Of.CUSTOMERS
+        multiplier = self.count_noise_multiplier if counts else self.query_noise_multiplier
         rng = parameters.source(self.noise_source, seed)
         sums = statistics.sum_over_customers(chunks, limits)
         add = partial(self._add, 1.0, multiplier, rng)

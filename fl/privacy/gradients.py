@@ -9,6 +9,7 @@ public expected number of customers, never by the number that came.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -26,6 +27,9 @@ from fl.privacy.noise import NoiseSource
 from fl.privacy.oracle import opacus_sum, refuse_unsupported
 
 _ROW_BY_ROW = "use layers that treat every row by itself (nn.LayerNorm instead of batch norm)"
+
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +92,8 @@ class CustomerGradients:
         if _buffers(self._keepers) != before:
             raise _changes()
         not_finite = len(norm_k) - int(np.isfinite(norm_k).sum())
+        if not_finite:  # in the brand's own log; it never travels
+            _log.warning("%d customers' gradients were not finite: counted as zero", not_finite)
         return ClippedSum(gradients, torch.from_numpy(norm_k), len(norm_k), not_finite)
 
 

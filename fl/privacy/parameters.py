@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from typing import Protocol
 
 from fl.errors import InputError
+from fl.events import Composed
+from fl.privacy import accounting
 from fl.privacy.noise import InsecureNoiseForTests, NoiseSource, SecureRandom
 
 RUN_STATE = {"run_state": True}  # of a field: known when a run starts, never configured
@@ -35,6 +37,8 @@ class Numbers(Protocol):
     @property
     def sampling_rate(self) -> float: ...
     @property
+    def accountant(self) -> str: ...
+    @property
     def noise_source(self) -> str: ...
 
 
@@ -49,7 +53,9 @@ def check(plan: Numbers, *, positive: Mapping[str, float], whole: Mapping[str, f
 
     Raises:
         ValueError: naming the field and its range.
+        InputError: an accountant that is unknown, or whose figures are no upper bounds.
     """
+    accounting.epsilon(plan.accountant, Composed(), 1e-5)
     epsilon, noise_multiplier = plan.epsilon, plan.noise_multiplier
     if (epsilon is None) == (noise_multiplier is None):
         raise ValueError(

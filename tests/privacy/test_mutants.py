@@ -73,8 +73,8 @@ MUTANTS = {
     ),
     "count noised as a query": Mutant(
         CustomerPrivacy.release,
-        "if of is Of.CUSTOMERS",
-        "if of is None",
+        "counts = of is Of.CUSTOMERS",
+        "counts = of is None",
         checks.a_count_has_the_noise_that_is_booked,
     ),
     "central noise 5 % low": Mutant(
