@@ -22,7 +22,7 @@ GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.n
 LEAVES = sorted(
     (path.parent.name, path.stem)
     for path in CONF.glob("*/*.yaml")
-    if path.parent.name != "experiment"
+    if path.parent.name not in ("experiment", "tuned")
 )
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
 CHOSEN = {"data": "panel", "privacy": "none", "secure_sum": "plain"}
@@ -61,7 +61,7 @@ def leaf(group: str, name: str) -> Any:
 
 
 def test_every_group_is_known_here() -> None:
-    assert set(GROUPS) == {*BUILT_AS, "experiment"}
+    assert set(GROUPS) == {*BUILT_AS, "experiment", "tuned"}
     assert LEAVES and EXPERIMENTS
 
 
@@ -85,6 +85,17 @@ def test_every_experiment_composes_and_builds(name: str) -> None:
     assert made.experiment == name
     assert made.question.endswith("?")
     assert all(len(made.tuning.trials(arm)) == made.tuning.budget for arm in TUNED)
+
+
+@pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "tuned").glob("*.yaml")))
+def test_what_is_tuned_for_a_data_set_is_used_with_it(name: str) -> None:
+    """Its name is that of an experiment and of a data set; its values are in force for both."""
+    experiment = next(e for e in EXPERIMENTS if name.startswith(f"{e}_"))
+    values = composed(f"experiment={experiment}", f"data={name[len(experiment) + 1 :]}", "out=x")
+    stated = yaml.safe_load((CONF / "tuned" / f"{name}.yaml").read_text())
+    for group, inner in stated.items():
+        assert {key: values[group][key] for key in inner} == inner
+    assert settings(values)
 
 
 def test_privacy_and_data_are_never_chosen_by_default() -> None:
