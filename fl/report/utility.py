@@ -94,7 +94,11 @@ def utility_plot(rows: Sequence[Row]) -> Plot | None:
         axes.errorbar(
             x, y, yerr=ends, color=colour, marker=marker, linestyle=line, capsize=3, label=label
         )
-    for arm, line in (("alone", ":"), ("federated", "-."), ("pooled", "--")):
+    for arm, line, side in (
+        ("alone", ":", "bottom"),
+        ("federated", "-.", "top"),  # often just below pooled
+        ("pooled", "--", "bottom"),
+    ):
         for row in means:
             if row.arm == arm and row.epsilon is None:
                 axes.axhline(row.value, color=RULE, linestyle=line, linewidth=1.8, zorder=1)
@@ -103,7 +107,7 @@ def utility_plot(rows: Sequence[Row]) -> Plot | None:
                     row.value,
                     f"{arm}, no privacy",
                     fontsize=8,
-                    va="bottom",
+                    va=side,
                     ha="right",
                 )
     axes.set_xticks(range(len(epsilons)), [f"{e:g}" for e in epsilons])
