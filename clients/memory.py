@@ -5,7 +5,6 @@ A node's process may be new for every message, so nothing may live in it: state 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -44,5 +43,4 @@ class MemoryFile:
         parts = within("arrays", memory.arrays) | within("protocol", protocol)
         for name, model in memory.personal.items():
             parts |= within(f"personal/{name}", model)
-        atomic_write(self.path, to_bytes(parts))
-        os.chmod(self.path, 0o600)
+        atomic_write(self.path, to_bytes(parts), private=True)
