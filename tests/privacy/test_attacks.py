@@ -7,18 +7,28 @@ import stat
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
 from clients.memory import MemoryFile
+from experiments import record
+from experiments.arms import Result
 from experiments.books import opened
+from experiments.journal import Piece
 from experiments.settings import settings
+from experiments.summary import _epsilon
 from fl.contracts import Memory
+from fl.data.dataset import DataSet, Provenance
 from fl.errors import InputError
-from fl.events import Gaussian
-from fl.privacy import CustomerPrivacy
-from tests import crm
+from fl.events import Gaussian, Repeated
+from fl.privacy import BrandPrivacy, CustomerPrivacy, Plan
+from fl.privacy.accounting import pld_epsilon
+from fl.report.table import privacy
+from server.coordinator import Absence, Progress
+from tests import crm, worlds
+from tests.privacy.plans import TESTS
 
 
 def test_no_other_user_can_read_a_memory_at_the_moment_it_is_replaced(
@@ -61,3 +71,37 @@ def test_one_seed_does_not_throw_away_the_keys_of_another(tmp_path: Path) -> Non
         with opened(folder, tmp_path / "keys", ["north"], plan) as books:
             books.reserve("part", Gaussian(4.0))
             books.settle("part")
+
+
+def left_by(plan: Plan, key: str, times: int = 1, absent: tuple[Absence, ...] = ()) -> Piece:
+    """What a seed leaves of one arm, as it is stored."""
+    spent = {"north": Repeated(Gaussian(4.0), times)}
+    result = Result({}, {}, {}, plan, Progress(1, {}, absences=absent), spent=spent)
+    return Piece({}, record.note({key: result}, 0))
+
+
+def test_results_do_not_say_less_epsilon_than_the_ledgers_of_a_run_that_was_killed() -> None:
+    """Rounds that were done again are paid again, and the seed that was killed need not be first."""
+    variant = settings(chosen("privacy=local", "secure_sum=plain")).variants[0]
+    kept, killed = (left_by(variant.plan, "federated@local-3", times) for times in (5, 40))
+    assert _epsilon(variant, {0: kept}, "federated@local-3") == 3.0
+    booked = pld_epsilon(Repeated(Gaussian(4.0), 40), 1e-5)
+    assert booked > 3.0
+    assert _epsilon(variant, {0: kept, 1: killed}, "federated@local-3") == booked
+
+
+def test_a_brand_that_failed_does_not_show_that_it_was_in_the_secret_sample() -> None:
+    """The guarantee's amplification counts on nobody knowing who was asked in a round."""
+    failed = (Absence(1, "north", "brand.failed"),)
+    assert left_by(BrandPrivacy(), "federated@brand-8", absent=failed).note["absent"]
+    sampled = BrandPrivacy(sampling_rate=0.5)
+    assert not left_by(sampled, "federated@brand-8", absent=failed).note["absent"]
+
+
+def test_noise_from_a_seed_is_no_guarantee_in_any_report() -> None:
+    made = settings(chosen("privacy=local", "secure_sum=plain", f"privacy.noise_source={TESTS}"))
+    data = DataSet("crm", pd.DataFrame(), worlds.SCHEMA, None, None, Provenance("", "", "", ""))
+    entry = record.opening(made, data, {})["privacy"]
+    guaranteed, headline = privacy([], entry)
+    assert not guaranteed and headline.startswith("NO PRIVACY")
+    assert privacy([], {**entry, "noise_source": "secure"})[0]
