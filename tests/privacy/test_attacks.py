@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import stat
 from pathlib import Path
@@ -9,22 +10,25 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
+from torch import Tensor, nn
 
 from clients.memory import MemoryFile
-from experiments import record
+from experiments import promises, record
 from experiments.arms import Result
 from experiments.books import opened
 from experiments.journal import Piece
 from experiments.settings import settings
 from experiments.summary import _epsilon
-from fl.contracts import Memory
+from fl.contracts import Examples, Memory
 from fl.data.dataset import DataSet, Provenance
 from fl.errors import InputError
 from fl.events import Gaussian, Repeated
 from fl.privacy import BrandPrivacy, CustomerPrivacy, Plan
 from fl.privacy.accounting import pld_epsilon
+from fl.privacy.gradients import clipped_sum
 from fl.report.table import privacy
 from server.coordinator import Absence, Progress
 from tests import crm, worlds
@@ -105,3 +109,41 @@ def test_noise_from_a_seed_is_no_guarantee_in_any_report() -> None:
     guaranteed, headline = privacy([], entry)
     assert not guaranteed and headline.startswith("NO PRIVACY")
     assert privacy([], {**entry, "noise_source": "secure"})[0]
+
+
+@pytest.mark.parametrize(("rows_each", "width"), [(1, 1), (2, 1), (2, 8)])
+def test_weights_of_extreme_size_do_not_carry_a_customer_past_the_clip(
+    rows_each: int, width: int
+) -> None:
+    """A coordinator chooses them so that the squares of back-signals are below float32's range."""
+
+    class Extreme(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.first, self.second = nn.Linear(1, width), nn.Linear(width, width)
+            for layer, size in ((self.first, 1e18), (self.second, 1e-18)):
+                nn.init.constant_(layer.weight, size)
+                nn.init.zeros_(layer.bias)
+
+        def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
+            return self.second(torch.relu(self.first(x_bf))).sum(1)
+
+    def losses(model: nn.Module, batch: Examples) -> Tensor:
+        return 1e-23 * model(batch.x_bf, batch.c_bg)
+
+    clip_norm, codes = 1e-7, torch.zeros(rows_each, dtype=torch.int64)
+    batch = Examples(torch.ones(rows_each, 1), codes[:, None], torch.zeros(rows_each), codes)
+    total = clipped_sum(losses, Extreme(), batch, clip_norm)
+    moved = math.sqrt(sum(float(g.double().square().sum()) for g in total.gradients))
+    assert float(total.norms[0]) == pytest.approx(width * 1e-5, rel=1e-3)
+    assert moved <= clip_norm * (1 + 1e-5)
+
+
+def test_who_counts_on_no_colluder_is_told_that_brands_can_subtract_their_own_share() -> None:
+    assert "subtracts its own share" not in CustomerPrivacy("distributed", colluders=1).trust
+    assert "subtracts its own share" in CustomerPrivacy("distributed", colluders=0).trust
+
+
+def test_statements_name_what_the_benchmarks_own_files_tell() -> None:
+    said = " ".join(promises.OFFLINE)
+    assert "exact rows, customers and positives" in said and "without a guarantee" in said
