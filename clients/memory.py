@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -30,7 +31,7 @@ class MemoryFile:
         personal: dict[str, Arrays] = {}
         for path, array in below("personal", stored).items():
             name, _, part = path.partition("/")
-            personal[name] = {**personal.get(name, {}), part: array}
+            personal[unquote(name)] = {**personal.get(unquote(name), {}), part: array}
         return Memory(below("arrays", stored), personal, protocol)
 
     def save(self, memory: Memory) -> None:
@@ -42,5 +43,5 @@ class MemoryFile:
         protocol = {k: np.frombuffer(v, np.uint8) for k, v in memory.protocol.items()}
         parts = within("arrays", memory.arrays) | within("protocol", protocol)
         for name, model in memory.personal.items():
-            parts |= within(f"personal/{name}", model)
+            parts |= within(f"personal/{quote(name, safe='')}", model)
         atomic_write(self.path, to_bytes(parts), private=True)

@@ -82,7 +82,10 @@ def opened(folder: Path, keys: Path, brands: Sequence[str], plan: Plan) -> Itera
 
 def _ledger(folder: Path, keys: Path, keeper: str, plan: Plan) -> Ledger:
     name = file_name(keeper)
-    path, key_path = folder / f"{name}.jsonl", keys / f"{folder.parent.name}.{folder.name}.{name}.pem"
+    path, key_path = (
+        folder / f"{name}.jsonl",
+        keys / f"{folder.parent.name}.{folder.name}.{name}.pem",
+    )
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         keys.mkdir(parents=True, exist_ok=True)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import math
 import os
 import stat
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 import torch
@@ -19,17 +21,21 @@ from clients.memory import MemoryFile
 from experiments import promises, record
 from experiments.arms import Result
 from experiments.books import opened
-from experiments.journal import Piece
+from experiments.journal import Piece, from_progress, memory_of
 from experiments.settings import settings
 from experiments.summary import _epsilon
 from fl.contracts import Examples, Memory
 from fl.data.dataset import DataSet, Provenance
+from fl.doors import Training
 from fl.errors import InputError
 from fl.events import Gaussian, Repeated
-from fl.privacy import BrandPrivacy, CustomerPrivacy, Plan
+from fl.models.mlp import Mlp
+from fl.privacy import BrandPrivacy, CustomerPrivacy, NoPrivacy, Plan
 from fl.privacy.accounting import pld_epsilon
 from fl.privacy.gradients import clipped_sum
 from fl.report.table import privacy
+from fl.seeds import torch_generator
+from fl.tasks.conversion import Conversion
 from server.coordinator import Absence, Progress
 from tests import crm, worlds
 from tests.privacy.plans import TESTS
@@ -85,7 +91,7 @@ def left_by(plan: Plan, key: str, times: int = 1, absent: tuple[Absence, ...] = 
 
 
 def test_results_do_not_say_less_epsilon_than_the_ledgers_of_a_run_that_was_killed() -> None:
-    """Rounds that were done again are paid again, and the seed that was killed need not be first."""
+    """Rounds done again are paid again, and the seed that was killed need not be the first."""
     variant = settings(chosen("privacy=local", "secure_sum=plain")).variants[0]
     kept, killed = (left_by(variant.plan, "federated@local-3", times) for times in (5, 40))
     assert _epsilon(variant, {0: kept}, "federated@local-3") == 3.0
@@ -147,3 +153,35 @@ def test_who_counts_on_no_colluder_is_told_that_brands_can_subtract_their_own_sh
 def test_statements_name_what_the_benchmarks_own_files_tell() -> None:
     said = " ".join(promises.OFFLINE)
     assert "exact rows, customers and positives" in said and "without a guarantee" in said
+
+
+def test_whether_a_brand_answers_does_not_depend_on_its_rows() -> None:
+    """Weights of the coordinator's choice: a large sum cancels, and rounding decides the loss.
+
+    The refusal of such a model was an exact, unbooked answer about a small brand's rows.
+    """
+    task = Conversion(worlds.SCHEMA, Mlp(hidden=(256,)))
+    plan = replace(CustomerPrivacy(customers=5.0), sigma=1.0)
+    brands = [worlds.splits(task, f"b{i}", 18)["train"].span(0, 5) for i in range(6)]
+    model, rng = task.model(torch_generator(0, "model")), torch_generator(0, "attack")
+    for _ in range(10):
+        with torch.no_grad():
+            for parameter in model.parameters():
+                parameter.copy_(torch.randn(parameter.shape, generator=rng))
+            model.head.weight.mul_(1e7)
+            model.head.bias.zero_().sub_(model(brands[0].x_bf, brands[0].c_bg)[0])
+        for rows in brands:
+            next(iter(plan.gradients(task, model, rows, Training(), 0)))
+            plan.gradient(task, model, rows, 0)
+
+
+def test_a_brand_whose_name_begins_like_anothers_gets_nothing_of_the_others_memory(
+    tmp_path: Path,
+) -> None:
+    memories = {"a": ({}, {}), "a/b": ({"w": np.ones(1)}, {"own": {"v": np.ones(2)}})}
+    stored = from_progress(Progress(1, {}), memories, NoPrivacy(), done=True)
+    assert memory_of(stored, "a") == ({}, {})
+    kept, personal = memory_of(stored, "a/b")
+    assert kept["w"].tolist() == [1] and personal["own"]["v"].tolist() == [1, 1]
+    MemoryFile(tmp_path / "memory").save(Memory(personal={"p/q": {"w": np.ones(1)}}))
+    assert MemoryFile(tmp_path / "memory").load().personal.keys() == {"p/q"}
