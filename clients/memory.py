@@ -5,9 +5,9 @@ A node's process may be new for every message, so nothing may live in it: state 
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote, unquote
 
 import numpy as np
 
@@ -31,7 +31,7 @@ class MemoryFile:
         personal: dict[str, Arrays] = {}
         for path, array in below("personal", stored).items():
             name, _, part = path.partition("/")
-            personal[name] = {**personal.get(name, {}), part: array}
+            personal[unquote(name)] = {**personal.get(unquote(name), {}), part: array}
         return Memory(below("arrays", stored), personal, protocol)
 
     def save(self, memory: Memory) -> None:
@@ -43,6 +43,5 @@ class MemoryFile:
         protocol = {k: np.frombuffer(v, np.uint8) for k, v in memory.protocol.items()}
         parts = within("arrays", memory.arrays) | within("protocol", protocol)
         for name, model in memory.personal.items():
-            parts |= within(f"personal/{name}", model)
-        atomic_write(self.path, to_bytes(parts))
-        os.chmod(self.path, 0o600)
+            parts |= within(f"personal/{quote(name, safe='')}", model)
+        atomic_write(self.path, to_bytes(parts), private=True)

@@ -19,7 +19,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 import torch
 
-from experiments.journal import Piece
+from experiments.journal import Piece, part_of_path
 from experiments.learning import Bench, Learned, Recipe, learn, made_nodes
 from experiments.prepare import Splits
 from experiments.settings import Settings, Variant
@@ -257,7 +257,7 @@ def _finetune(
     name = "final" if trial is None else f"trial-{trial}"
     key = f"seed-{bench.seed}/finetuned@{variant.label}/{name}"
     if (stored := bench.journal.get(key)) is not None:
-        kept = {brand: arrays.below(brand, stored.arrays) for brand in brands}
+        kept = {brand: arrays.below(part_of_path(brand), stored.arrays) for brand in brands}
         return {brand: model for brand, model in kept.items() if model}
     trials = bench.settings.tuning.trials("finetuned")
     models: dict[str, Arrays] = {}
@@ -277,7 +277,9 @@ def _finetune(
         reply = nodes[brand].handle(Request("finetune", 1, tune.broadcast(start)))
         if reply.code is Code.OK:  # else the reason is in the brand's log; it has no model here
             models[brand] = nodes[brand].memory.personal["personal"]
-    content = {f"{brand}/{name}": a for brand, m in models.items() for name, a in m.items()}
+    content = {
+        f"{part_of_path(brand)}/{name}": a for brand, m in models.items() for name, a in m.items()
+    }
     bench.journal.put(key, Piece(content, {}))
     return models
 

@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import numpy as np
 
@@ -80,9 +81,9 @@ def from_progress(
         **(arrays.within("best", best.params) if best else {}),
     }
     for brand, (kept, personal) in memories.items():
-        content |= arrays.within(f"memory/{brand}", kept)
+        content |= arrays.within(f"memory/{part_of_path(brand)}", kept)
         for name, model in personal.items():
-            content |= arrays.within(f"personal/{brand}/{name}", model)
+            content |= arrays.within(f"personal/{part_of_path(brand)}/{part_of_path(name)}", model)
     note = {
         "number": progress.number,
         "done": done,
@@ -110,8 +111,14 @@ def to_progress(piece: Piece) -> Progress:
 def memory_of(piece: Piece, brand: str) -> tuple[Arrays, dict[str, Arrays]]:
     """One brand's memory in a stored training: the algorithm's arrays, and personal models."""
     names = piece.note["personal"].get(brand, [])
-    personal = {n: arrays.below(f"personal/{brand}/{n}", piece.arrays) for n in names}
-    return arrays.below(f"memory/{brand}", piece.arrays), dict(personal)
+    own = f"personal/{part_of_path(brand)}"
+    personal = {n: arrays.below(f"{own}/{part_of_path(n)}", piece.arrays) for n in names}
+    return arrays.below(f"memory/{part_of_path(brand)}", piece.arrays), dict(personal)
+
+
+def part_of_path(name: str) -> str:
+    """``name`` as one part of a path of names: a brand ``a/b`` has nothing below brand ``a``."""
+    return quote(name, safe="")
 
 
 def stored_plan(plan: Plan) -> dict[str, Any]:

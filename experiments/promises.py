@@ -17,6 +17,10 @@ from fl.privacy.statement import NOT_COVERED, Conditions, Statement, statement
 OFFLINE = (
     "This benchmark's own evaluation: it was computed offline with all test rows in hand, exactly "
     "and without noise, as no participant could.",
+    "This benchmark's own files: the exact rows, customers and positives of each brand and the "
+    "settings each brand chose (run.json), and the arms and models without a guarantee.",
+    "Dividing the table: repeated rows are dropped and customers drawn for train and test with all "
+    "rows in hand; figures are for the rows that a brand was then given.",
     "Repetitions: every seed is a world of its own with ledgers of its own; publishing all of them "
     "would add up.",
 )

@@ -23,6 +23,7 @@ from experiments.tuning import TUNED
 from fl import arrays
 from fl.data.dataset import DataSet
 from fl.events import to_json as to_event
+from fl.privacy import BrandPrivacy
 from fl.report.files import atomic_write
 from fl.report.rows import from_json, to_json
 
@@ -64,6 +65,7 @@ def opening(how: Settings, data: DataSet, tables: Tables) -> dict[str, Any]:
             "name": how.variants[0].plan.name,
             "label": how.variants[0].label,
             "unit": str(how.variants[0].plan.unit),
+            "noise_source": getattr(how.variants[0].plan, "noise_source", None),
             "statement": _promise(how.variants[0]),
         },
         "secure_sum": how.summing.name,
@@ -85,6 +87,7 @@ def note(results: Mapping[str, Result], seed: int) -> dict[str, Any]:
         if result.progress is None:
             continue
         arm, _, label = key.partition("@")
+        asked_in_secret = isinstance(result.plan, BrandPrivacy) and result.plan.sampling_rate < 1
         where = {"seed": seed, "arm": arm, "privacy": label or "none"}
         history += [
             {**where, "round": p.number, "metric": m, "value": v}
@@ -93,7 +96,7 @@ def note(results: Mapping[str, Result], seed: int) -> dict[str, Any]:
         ]
         absent += [
             {**where, "round": a.number, "brand": a.brand, "code": a.code}
-            for a in result.progress.absences
+            for a in (() if asked_in_secret else result.progress.absences)
         ]
     chosen = {
         arm: {

@@ -259,7 +259,17 @@ def _check_together(made: Settings) -> None:
 
 
 def _check_sum(made: Settings, plan: Plan) -> None:
-    """A share of the noise protects nobody but in a sum that hides single updates."""
+    """A share of the noise protects nobody but in a sum that hides single updates.
+
+    Noise on the sum protects nobody if brands are shown the sum before it, to follow the model.
+    """
+    if plan.unit is Unit.BRAND and made.summing.hides_updates:
+        raise InputError(
+            "secure_sum",
+            f"{made.summing.name} shows all brands each sum and who is in it, but {plan.name} adds "
+            "its noise to the sum afterwards and samples brands in secret",
+            "set secure_sum=plain",
+        )
     if not plan.needs_hidden_updates:
         return
     if any(isinstance(ask, Train) for ask in rehearse(made.algorithm, made.algorithm.init({}))):

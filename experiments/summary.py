@@ -75,13 +75,15 @@ def _gains(how: Settings, variant: Variant, values: Values, tiers: Mapping[str, 
 
 
 def _epsilon(variant: Variant | None, pieces: Pieces, key: str) -> float | None:
-    """As it was asked for, or what the chosen noise comes to."""
+    """As it was asked for, or what the costliest ledger says where that is more.
+
+    It is more where a killed run did rounds again, and where the noise was given.
+    """
     if variant is None or isinstance(variant.plan, NoPrivacy):
         return None
-    if variant.plan.epsilon is not None:
-        return variant.plan.epsilon
-    spent = next(iter(pieces.values())).note["spent"].get(key, {})
-    return max(pld_epsilon(from_json(e), variant.plan.delta) for e in spent.values())
+    spent = [e for p in pieces.values() for e in p.note["spent"].get(key, {}).values()]
+    booked = [pld_epsilon(event, variant.plan.delta) for event in set(map(from_json, spent))]
+    return max([variant.plan.epsilon or 0.0, *booked])
 
 
 def calibration(how: Settings, pieces: Pieces) -> dict[str, list[list[float]]]:

@@ -111,6 +111,7 @@ class CustomerPrivacy:
             f"The secure sum must hide single updates, and of {self.brands or 'all'} brands all "
             f"but {self.dropouts + self.colluders} must add their share of the noise honestly and "
             "keep it to themselves. A single update without the others' noise is not private."
+            + ("" if self.colluders else " A brand that subtracts its own share is not covered.")
         )
 
     @property

@@ -9,6 +9,7 @@ public expected number of customers, never by the number that came.
 
 from __future__ import annotations
 
+import copy
 import logging
 import math
 from collections.abc import Iterator
@@ -25,6 +26,7 @@ from fl.errors import InputError
 from fl.privacy.kernel import AnalyticKernel, Losses, is_analytic, trained_layers
 from fl.privacy.noise import NoiseSource
 from fl.privacy.oracle import opacus_sum, refuse_unsupported
+from fl.seeds import torch_generator
 
 _ROW_BY_ROW = "use layers that treat every row by itself (nn.LayerNorm instead of batch norm)"
 
@@ -128,7 +130,8 @@ def check_model(losses: Losses, model: nn.Module, batch: Examples) -> None:
 
     Guarantee: a layer whose type mixes rows is refused, and so is a model whose losses on half of
     ``batch`` differ from the same rows' losses on all of it. A trial cannot find a mixture that
-    leaves these losses unchanged.
+    leaves these losses unchanged. The trial's weights are its own: under weights of somebody's
+    choice rounding could decide, and a refusal would tell of rows what no noise covers.
 
     Raises:
         InputError: naming the layer, and what to use instead.
@@ -136,8 +139,8 @@ def check_model(losses: Losses, model: nn.Module, batch: Examples) -> None:
     _refuse_layers(model)
     if kernel_for(model) == "opacus":
         refuse_unsupported(model)
-    was = model.training
-    model.train(was and not any(isinstance(m, _DropoutNd) for m in model.modules()))
+    model = _with_own_weights(model)
+    model.train(model.training and not any(isinstance(m, _DropoutNd) for m in model.modules()))
     keepers = list(model.modules())
     before = _buffers(keepers)
     half = len(batch) // 2
@@ -146,7 +149,6 @@ def check_model(losses: Losses, model: nn.Module, batch: Examples) -> None:
         apart = [
             losses(model, part) for part in (batch.span(0, half), batch.span(half, len(batch)))
         ]
-    model.train(was)
     if _buffers(keepers) != before:
         raise _changes()
     alone = torch.cat(apart)
@@ -154,6 +156,15 @@ def check_model(losses: Losses, model: nn.Module, batch: Examples) -> None:
         together, alone, rtol=1e-3, atol=1e-4, equal_nan=True
     ):
         raise InputError("model", "the loss of a row depends on the rows beside it", _ROW_BY_ROW)
+
+
+def _with_own_weights(model: nn.Module) -> nn.Module:
+    """A copy of ``model`` with moderate weights. Guarantee: the same ones whoever asks."""
+    made, rng = copy.deepcopy(model), torch_generator(0, "weights of the model check")
+    with torch.no_grad():
+        for parameter in made.parameters():
+            parameter.copy_(0.3 * torch.randn(parameter.shape, generator=rng))
+    return made
 
 
 def poisson_batches(

@@ -85,17 +85,17 @@ class LinearSignals:
         """
         one = 1.0 if self.layers[0].bias is not None else 0.0  # the bias sees the input 1
         if groups.one_each and self.a_bti.shape[1] == 1:
-            a_b = torch.linalg.vector_norm(self.a_bti[:, 0], dim=1).square_()
-            d_b: Tensor = torch.linalg.vector_norm(self.d_bto[:, 0], dim=1).square_()
+            a_b = _square_norms(self.a_bti[:, 0], 1)
+            d_b = _square_norms(self.d_bto[:, 0], 1)
             return d_b.mul_(a_b.add_(one))
-        square_k = self.d_bto.new_zeros(len(groups.rows_k))
+        square_k = self.d_bto.new_zeros(len(groups.rows_k), dtype=torch.float64)
         for customer_s, rows_sn in groups.buckets:
             size = rows_sn.shape[1] * (self.a_bti[0].numel() + self.d_bto[0].numel())
             step = max(1, _TEMPORARY // max(1, size))  # _joint makes nothing larger
             for s in range(0, len(customer_s), step):
                 a = _uses(self.a_bti, rows_sn[s : s + step])
                 d = _uses(self.d_bto, rows_sn[s : s + step])
-                square_k[customer_s[s : s + step]] = _joint(a, d, one)
+                square_k[customer_s[s : s + step]] = _joint(a, d, one).double()
         return square_k
 
     def sums(self, scale_b: Tensor) -> list[Tensor]:
@@ -135,17 +135,15 @@ class EmbeddingSignals:
         that of the back-signals, never a table per customer.
         """
         if groups.one_each and self.once:
-            d_b: Tensor = torch.linalg.vector_norm(self.d_btd, dim=(1, 2))
-            return d_b.square_()
+            return _square_norms(self.d_btd, (1, 2))
         rows = sum(layer.num_embeddings for layer in self.layers)
         key, place = torch.unique(
             groups.index_b[:, None] * rows + self.code_bt, return_inverse=True
         )
         d = self.d_btd.flatten(0, 1)
         touched = d.new_zeros(len(key), d.shape[1]).index_add_(0, place.flatten(), d)
-        square_k = d.new_zeros(len(groups.rows_k))
-        square = torch.linalg.vector_norm(touched, dim=1).square_()
-        return square_k.index_add_(0, key // max(1, rows), square)
+        square_k = d.new_zeros(len(groups.rows_k), dtype=torch.float64)
+        return square_k.index_add_(0, key // max(1, rows), _square_norms(touched, 1))
 
     def sums(self, scale_b: Tensor) -> list[Tensor]:
         """The gradient of every table, each row times its scale, summed over rows.
@@ -185,6 +183,16 @@ def joined(signals: Sequence[EmbeddingSignals]) -> EmbeddingSignals:
 Signals = LinearSignals | EmbeddingSignals
 
 
+def _square_norms(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:
+    """Squared L2 norms in float64.
+
+    Guarantee: not 0 for a float32 norm that is not: weights can be chosen so that a back-signal's
+    square is below float32's range while its product with a large input is not small.
+    """
+    norm: Tensor = torch.linalg.vector_norm(values, dim=dim)
+    return norm.double().square_()
+
+
 def _uses(values_btx: Tensor, rows_sn: Tensor) -> Tensor:
     """``[s, n * t, x]``: all uses by each customer. Guarantee: padding is zero, even beside NaN."""
     if int(rows_sn.min()) >= 0:
@@ -212,7 +220,10 @@ def _gram(a_sni: Tensor, d_sno: Tensor, one: float) -> Tensor:
     sum loses digits and could come out too small (then too little would be clipped), so four
     roundings of its largest terms are added. Without cancellation that is 2e-7 of the norm.
     """
+    largest_s: Tensor = d_sno.abs().amax((1, 2), keepdim=True).clamp_(min=1e-30)
+    d_sno = d_sno / largest_s  # as in _square_norms: its squares stay in range
     products = torch.bmm(a_sni, a_sni.transpose(1, 2)).add_(one)
     products.mul_(torch.bmm(d_sno, d_sno.transpose(1, 2)))
     slack = products.diagonal(dim1=1, dim2=2).sum(1) * (4 * torch.finfo(products.dtype).eps)
-    return products.sum((1, 2)).clamp_(min=0).add_(slack)
+    square_s = products.sum((1, 2)).clamp_(min=0).add_(slack)
+    return square_s.double() * largest_s[:, 0, 0].double().square_()

@@ -7,11 +7,11 @@ import tempfile
 from pathlib import Path
 
 
-def atomic_write(path: Path, content: bytes) -> None:
+def atomic_write(path: Path, content: bytes, *, private: bool = False) -> None:
     """Write ``content`` so that a crash at any moment leaves the old file or the new one, whole.
 
     The bytes are on disk before the name changes. The new file is readable by its owner and, as the
-    process's umask allows, by others.
+    process's umask allows, by others; a ``private`` one by its owner alone, from its first byte on.
 
     Raises:
         OSError: the folder is missing, full or not writable; nothing is left behind.
@@ -22,7 +22,8 @@ def atomic_write(path: Path, content: bytes) -> None:
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
-        os.chmod(name, 0o666 & ~_umask())
+        if not private:  # as it is made, only its owner reads it
+            os.chmod(name, 0o666 & ~_umask())
         os.replace(name, path)
     except BaseException:
         os.unlink(name)

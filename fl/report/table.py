@@ -186,7 +186,7 @@ def privacy(rows: Sequence[Row], plan: Mapping[str, object] | None = None) -> tu
 
     Args:
         rows: of one run; their privacy name counts where ``plan`` has none.
-        plan: ``run.json``'s entry ``privacy``, with ``name`` and ``unit``.
+        plan: ``run.json``'s entry ``privacy``, with ``name``, ``unit`` and ``noise_source``.
     """
     given = {key: str(value) for key, value in (plan or {}).items() if value is not None}
     name = given.get("name") or next((row.privacy for row in rows), "")
@@ -194,6 +194,8 @@ def privacy(rows: Sequence[Row], plan: Mapping[str, object] | None = None) -> tu
         return False, "Privacy: not recorded for this run"
     if name == "none":
         return False, "No privacy guarantee: plan 'none' chosen by name"
+    if (noise := given.get("noise_source", "secure")) != "secure":
+        return False, f"NO PRIVACY: plan '{name}' with {noise}, which anyone can subtract"
     unit = given.get("unit", "none")
     epsilons = sorted({row.epsilon for row in rows if row.epsilon is not None})
     line = f"Privacy: plan '{name}'" + (f", protects each {unit}" if unit != "none" else "")
