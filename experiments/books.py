@@ -21,8 +21,8 @@ from fl.contracts import Unit, Witness
 from fl.errors import Code
 from fl.events import Composed, PrivacyEvent
 from fl.privacy import Plan
-from fl.privacy.accounting import rdp_epsilon
 from fl.privacy.books import Neighbours, Opening
+from fl.privacy.filter import filter_epsilon
 from fl.privacy.ledger import Ledger, RunLedger
 from fl.privacy.signing import SigningKey
 
@@ -99,8 +99,8 @@ def _ledger(folder: Path, keys: Path, keeper: str, plan: Plan) -> Ledger:
             delta=_delta(plan),
             software=f"crossbrand-fl {metadata.version('crossbrand-fl')}",
         )
-        return Ledger.create(path, key, opening, accountant=_rdp)
-    ledger = Ledger.open(path, SigningKey.load(key_path), accountant=_rdp)
+        return Ledger.create(path, key, opening, accountant=filter_epsilon)
+    ledger = Ledger.open(path, SigningKey.load(key_path), accountant=filter_epsilon)
     for run in ledger.open_runs():
         ledger.settle(run)
     return ledger
@@ -126,7 +126,3 @@ def file_name(keeper: str) -> str:
 
 def _delta(plan: Plan) -> float:
     return float(getattr(plan, "delta", 1e-5))
-
-
-def _rdp(events: Sequence[PrivacyEvent], delta: float) -> float:
-    return rdp_epsilon(Composed(tuple(events)), delta)

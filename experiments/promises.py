@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from experiments.arms import arm_keys
@@ -26,7 +26,7 @@ OFFLINE = (
 )
 
 
-def statements(how: Settings, pieces: Sequence[Piece]) -> dict[str, dict[str, Any]]:
+def statements(how: Settings, pieces: Mapping[int, Piece]) -> dict[str, dict[str, Any]]:
     """By arm and guarantee; figures are those of the seed that cost most.
 
     Seeds cost the same, unless one was interrupted: rounds that it did again were paid for again.
@@ -37,20 +37,22 @@ def statements(how: Settings, pieces: Sequence[Piece]) -> dict[str, dict[str, An
     for key, (arm, variant) in arm_keys(how).items():
         if variant is None or arm == "finetuned":
             continue
-        made = [_statement(piece, key, arm) for piece in _apart(pieces, key)]
+        apart = _apart(pieces, key)
+        made = {seed: _statement(piece, key, arm) for seed, piece in apart.items()}
         if made:
-            worst = max(made, key=lambda one: one.customer.pld)
-            found[key] = {**worst.to_json(), "lines": list(worst.lines())}
+            seed = max(made, key=lambda s: made[s].customer.pld)
+            worst = made[seed]
+            found[key] = {**worst.to_json(), "lines": list(worst.lines()), "seed": seed}
     return found
 
 
-def _apart(pieces: Sequence[Piece], key: str) -> list[Piece]:
-    """One piece for each different spending on the arm, in order."""
-    kept: list[Piece] = []
-    for piece in pieces:
+def _apart(pieces: Mapping[int, Piece], key: str) -> dict[int, Piece]:
+    """One seed's piece for each different spending on the arm, in order."""
+    kept: dict[int, Piece] = {}
+    for seed, piece in pieces.items():
         spent = piece.note["spent"].get(key, {})
-        if spent and all(spent != other.note["spent"][key] for other in kept):
-            kept.append(piece)
+        if spent and all(spent != other.note["spent"][key] for other in kept.values()):
+            kept[seed] = piece
     return kept
 
 

@@ -148,7 +148,7 @@ def publish(
         "additive": additive_curves(how, schema, pieces[how.seeds[0]]),
         "gains": summary.gains[how.variants[0].label],
         "gains_by_privacy": summary.gains,
-        "statements": statements(how, list(pieces.values())),
+        "statements": statements(how, pieces),
         "arrays": {str(seed): arrays.digest(_models({seed: p})) for seed, p in pieces.items()},
     }
     run = _plain(run)

@@ -26,6 +26,7 @@ Experiments (conf/experiment; each file begins with its question)
 Options (any value of any config file can be given as GROUP.KEY=VALUE)
 {groups}
   rounds=20  seeds=5 or seeds=[0,1]  arms=[alone,federated,finetuned,pooled]
+  privacy=local privacy.epsilon=3  secure_sum=brandagg  plans, epsilons: see privacy_utility
   training.learning_rate=0.1  tuning.budget=4  runtime.workers=2  preparation.test=0.3
 
 Your own file
@@ -37,7 +38,9 @@ Files in DIR
   results.json   one flat row per arm, brand and metric, with 95 % intervals over seeds
   run.json       resolved config, versions, commit, seeds, seconds, what evaluation saw
   report.html    the same to look at: arms per brand, learning curve, calibration
-  models.npz     the federated model of each seed
+  models.npz     the models of each seed: federated under each guarantee, central_dp, pooled
+  ledgers/       what each brand booked, where an arm promises something (fl-audit epsilon DIR)
+  transcripts/   the rounds of a secure sum (fl-audit transcript DIR)
 
 Exit codes: 0 done, 2 a mistake in the input (one line says where and what to do), 130 interrupted.
 """
@@ -46,7 +49,10 @@ _FLAGS = {
     *("-m", "--multirun", "-c", "--cfg", "-p", "--package", "--resolve"),
     *("-cd", "--config-dir", "-i", "--info", "--version"),
 }
-_OPEN = ("data.columns", "tuning.alone", "tuning.federated", "tuning.finetuned", "tuning.pooled")
+_OPEN = (
+    *("data.columns", "plans", "by_epsilon"),
+    *("tuning.alone", "tuning.federated", "tuning.finetuned", "tuning.pooled"),
+)
 
 
 def main() -> None:

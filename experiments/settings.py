@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 from experiments.tuning import TUNED, Tuning
 from fl.algorithms import ALGORITHMS
-from fl.config import Values, build, choose, plain
+from fl.config import Values, build, choose, group, plain
 from fl.contracts import Algorithm, Unit
 from fl.data.catalog import DATASETS
 from fl.data.dataset import DataSet
@@ -188,12 +188,13 @@ def settings(values: Values) -> Settings:
 def _variants(values: Values) -> tuple[Variant, ...]:
     """The run's own privacy first, then each plan of ``plans`` at each epsilon of ``epsilons``."""
     chosen = [choose(PLANS, values["privacy"], "privacy")]
-    others, epsilons = values["plans"] or {}, _listed(values["epsilons"])
+    others, epsilons = group(values["plans"] or {}, "plans"), _listed(values["epsilons"])
     if bool(others) != bool(epsilons):
         raise InputError(
             "epsilons", f"{epsilons!r} goes with plans={sorted(others)!r}", "give both, or neither"
         )
     for name, plan in others.items():
+        group(plan, f"plans.{name}")
         chosen += [
             choose(PLANS, {**plan, "epsilon": e, "noise_multiplier": None}, f"plans.{name}")
             for e in epsilons
@@ -204,8 +205,9 @@ def _variants(values: Values) -> tuple[Variant, ...]:
 def _algorithm(values: Values, plan: Plan) -> Algorithm:
     """The run's algorithm, with what ``by_epsilon`` sets for this plan's epsilon."""
     epsilon = None if isinstance(plan, NoPrivacy) else plan.epsilon
-    own = values["by_epsilon"] or {}
-    changed = {} if epsilon is None else own.get(f"{epsilon:g}") or own.get(epsilon) or {}
+    own = {str(k): v for k, v in group(values["by_epsilon"] or {}, "by_epsilon").items()}
+    changed = {} if epsilon is None else own.get(f"{epsilon:g}") or {}
+    changed = group(changed, f"by_epsilon.{epsilon}")
     return choose(ALGORITHMS, {**values["algorithm"], **changed}, "algorithm")
 
 
@@ -313,8 +315,3 @@ def _arms(value: Any) -> tuple[str, ...]:
 
 def _listed(value: Any) -> tuple[Any, ...]:
     return tuple(value) if isinstance(value, list | tuple) else ()
-
-
-def with_workers(made: Settings, workers: int) -> Settings:
-    """The same experiment on another number of processes."""
-    return replace(made, runtime=replace(made.runtime, workers=workers))

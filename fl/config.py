@@ -1,7 +1,7 @@
 """From YAML values to frozen dataclasses: the plug-in is its config, unknown keys are refused.
 
 YAML holds values only. ``name`` selects a class from a table written in code, so a config can never
-name something to import (trap T7).
+name something to import.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ def choose(table: Mapping[str, type[T]], values: Values, where: str) -> T:
     Raises:
         InputError: no name, a name that is not in the table, or values that do not fit.
     """
-    name = _group(values, where).get("name")
+    name = group(values, where).get("name")
     if not isinstance(name, str) or name not in table:
         raise InputError(
             f"{where}.name", f"{name!r} is not known", f"choose one of {', '.join(sorted(table))}"
@@ -44,7 +44,7 @@ def build(cls: type[T], values: Values, where: str) -> T:
     """
     hints = typing.get_type_hints(cls)
     fields = {f.name: f for f in dataclasses.fields(cls) if _configured(f)}  # type: ignore[arg-type]
-    for key in _group(values, where):
+    for key in group(values, where):
         if key not in fields:
             raise InputError(
                 f"{where}.{key}",
@@ -62,7 +62,7 @@ def build(cls: type[T], values: Values, where: str) -> T:
         raise InputError(where, str(error).rstrip("."), "change the value") from error
 
 
-def _group(values: object, where: str) -> Values:
+def group(values: object, where: str) -> Values:
     if not isinstance(values, Mapping):
         raise InputError(where, f"{values!r} is not a group of values", f"give {where}.KEY=VALUE")
     return values

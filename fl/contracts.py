@@ -1,7 +1,7 @@
 """The eight concepts of the framework, and the only types that travel. Read this file first.
 
 A **brand** lets its data be touched only through three doors (:class:`Train`, :class:`Personal`,
-:class:`Query`), and every door passes the **privacy plan**. An **algorithm** sees doors, never
+:class:`Query`), and all that leaves passes the **privacy plan**. An **algorithm** sees doors, never
 rows. What leaves a brand is an **update**: additive sums and a weight, never a mean. A **secure
 sum** adds updates, a **federation** carries requests and replies, a **ledger** remembers what was
 spent. ``fl/round.py`` shows how they meet. (The eighth concept, a brand's policy, is data:

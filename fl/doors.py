@@ -1,7 +1,8 @@
 """What may be asked of a brand, and what is answered: data, not code.
 
 An auditor can print an ask, a runtime can batch it, a ledger can price it. There are three doors:
-:class:`Train`, :class:`Personal`, :class:`Query`; each passes the privacy plan.
+:class:`Train`, :class:`Personal`, :class:`Query`. All that leaves passes the privacy plan; what
+``Personal`` makes stays.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """One round, both halves, top to bottom. Read this file second.
 
-The coordinator runs :func:`coordinate`; every brand runs :func:`contribute`. Steps 1-3 and 6-8 are
-the coordinator's, 4-5 the brand's. Training, evaluation and statistics all travel this road: they
+The coordinator runs :func:`coordinate`; every brand runs :func:`contribute`. Steps 1-3 and 7-8 are
+the coordinator's, 4-6 the brand's. Training, evaluation and statistics all travel this road: they
 differ only in the algorithm.
 """
 

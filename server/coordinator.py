@@ -98,7 +98,7 @@ class Coordinator:
             progress, number=number, state=done.state, absences=progress.absences + absences
         )
         due = number % self.evaluate_every == 0 or number == last
-        return self._validate(progress) if self.validation and due else progress
+        return self._validate(progress) if due else progress
 
     def run(self, progress: Progress, rounds: int, after: Callable[[Progress], None]) -> Progress:
         """Advance to ``rounds``; ``after`` sees every progress (to store and to show it)."""

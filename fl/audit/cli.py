@@ -45,8 +45,8 @@ For every arm with a guarantee:
   ledger                     chain of hashes and every signature of each keeper's ledger
   bill                       what that ledger committed, before data was touched, is what was stated
 
-Statements are about the first seed, and so are the ledgers that are read; any other ledger can be
-checked with fl-audit ledger. A run whose arms promise nothing passes, and says so.
+A statement is about its costliest seed, and so are the ledgers that are read; any other ledger can
+be checked with fl-audit ledger. A run whose arms promise nothing passes, and says so.
 
 What it cannot see: whether the software that trained did what it booked.
 

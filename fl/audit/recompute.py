@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from fl.audit.verify import printable
@@ -61,7 +61,7 @@ class RunAudit:
 
 @dataclass(frozen=True, slots=True)
 class _Run:
-    """What an audit needs of ``run.json``; ``seed`` is the one that the statements are about."""
+    """What an audit needs of ``run.json``; ``seed`` is the one whose ledgers are read."""
 
     folder: Path
     seed: int
@@ -116,9 +116,19 @@ def as_text(audit: RunAudit) -> str:
 def _audit(run: _Run) -> RunAudit:
     place = run.folder / "ledgers" / f"seed-{run.seed}"
     found = {p.name: p for p in sorted(place.iterdir())} if place.is_dir() else {}
-    of_arm = {key: found.pop(key.replace("/", "."), None) for key in run.statements}
-    arms = [(key, tuple(_arm(run, key, v, of_arm[key]))) for key, v in run.statements.items()]
+    arms = []
+    for key, values in run.statements.items():
+        found.pop(key.replace("/", "."), None)
+        about = replace(run, seed=_seed_of(values, run.seed))
+        folder = run.folder / "ledgers" / f"seed-{about.seed}" / key.replace("/", ".")
+        arms.append((key, tuple(_arm(about, key, values, folder if folder.is_dir() else None))))
     return RunAudit((("run", tuple(_about(run, found))), *arms))
+
+
+def _seed_of(values: object, first: int) -> int:
+    """The seed whose ledgers a statement is about: the costliest, where a run was interrupted."""
+    stated = values.get("seed") if isinstance(values, Mapping) else None
+    return stated if isinstance(stated, int) else first
 
 
 def _damaged(problem: str) -> RunAudit:
@@ -136,7 +146,9 @@ def _about(run: _Run, unstated: Mapping[str, Path]) -> Iterator[Check]:
         yield Check(True, "statements", f"{len(run.statements)}: {', '.join(run.statements)}")
     if run.other_seeds:
         others = ", ".join(map(str, run.other_seeds))
-        why = f"statements are about seed {run.seed}; the ledgers of seeds {others} are not read"
+        why = (
+            f"a statement is about its costliest seed; others of {run.seed}, {others} are not read"
+        )
         yield Check(None, "seeds", why)
     why = "a simulated brand makes its own, so only the files themselves say whose they are"
     yield Check(None, "keys", why)
@@ -184,7 +196,7 @@ def _words(stated: Statement, values: object) -> Check:
 def _without_lines(values: object) -> dict[str, object]:
     if not isinstance(values, Mapping):
         raise InputError("privacy statement", "is not a group of values", "use the run's own file")
-    return {str(key): value for key, value in values.items() if key != "lines"}
+    return {str(key): value for key, value in values.items() if key not in ("lines", "seed")}
 
 
 def _split(problem: str) -> tuple[str, str]:

@@ -4,7 +4,7 @@ The unit is a brand with all of its customers; neighbouring federations differ b
 remove). McMahan, Ramage, Talwar, Zhang, "Learning Differentially Private Recurrent Language
 Models", ICLR 2018, Algorithm 1 with a fixed denominator: every update is clipped, the sum is
 noised, and the mean is taken with a public constant. So neither unequal sizes nor brands that drop
-out change the guarantee (trap T1).
+out change the guarantee.
 """
 
 from __future__ import annotations

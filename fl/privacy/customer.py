@@ -53,7 +53,7 @@ class CustomerPrivacy:
         clip_noise_std: noise of that share, > 0: a part of the expected sample of a mean brand.
         sampling_rate: probability with which a customer is in a step's Poisson sample; 1: all are.
         query_noise_multiplier: of one evaluation of the task's statistics.
-        count_noise_multiplier: of one count of customers, at each brand.
+        count_noise_multiplier: of one count of customers; a share of it under ``distributed``.
         accountant: whose figure keeps ``epsilon``: ``pld``, ``prv`` or ``rdp``.
         noise_source: ``secure``; any other name is for tests, and brands refuse it.
         person_brands: at how many brands a person may be a customer; for the second figure.
@@ -151,8 +151,8 @@ class CustomerPrivacy:
     def calibrated(self, cost: Callable[[CustomerPrivacy], PrivacyEvent]) -> CustomerPrivacy:
         """The plan with the noise that keeps ``epsilon`` over a run of this ``cost``.
 
-        Guarantee: PLD epsilon of the run at most ``epsilon`` at ``delta``. Where the noise
-        multiplier was given, it is used as it is.
+        Guarantee: by ``accountant``, the run costs at most ``epsilon`` at ``delta``. Where
+        the noise multiplier was given, it is used as it is.
         """
         if self.epsilon is None:
             return replace(self, sigma=self.noise_multiplier or 0.0)

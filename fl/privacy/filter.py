@@ -11,9 +11,10 @@ hockey-stick divergences of the orders add up to at most delta.
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-from fl.events import PrivacyEvent
+from fl.events import Composed, PrivacyEvent
 from fl.privacy.accounting import check_delta, rdp_curve
 
 FILTER_ORDERS = (1.6, 2.2, 3.0, 4.5, 6.0, 8.0, 11.0, 15.0, 22.0, 32.0)
@@ -70,3 +71,27 @@ class RdpFilter:
         (True, False)
         """
         return self.after(event).within
+
+
+def filter_epsilon(events: Sequence[PrivacyEvent], delta: float) -> float:
+    """The smallest budget whose filter admits ``events``: what a ledger compares with its own.
+
+    Guarantee: refusing where it exceeds a budget keeps that budget under adaptive choice.
+
+    Raises:
+        ValueError: ``delta`` outside [1e-9, 1).
+
+    >>> from fl.events import Gaussian
+    >>> 2.9 < filter_epsilon([Repeated(Gaussian(10.0), 36)], 1e-5) <= 3.0
+    True
+    """
+    check_delta(delta)
+    share = delta / len(FILTER_ORDERS)
+    curve = rdp_curve(Composed(tuple(events)), FILTER_ORDERS)
+    return max(
+        0.0,
+        min(
+            c + math.log1p(-1 / a) - math.log(share * a) / (a - 1)
+            for a, c in zip(FILTER_ORDERS, curve, strict=True)
+        ),
+    )
