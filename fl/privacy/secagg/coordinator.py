@@ -62,10 +62,15 @@ class Log:
 
 
 Record = Callable[[str], None]
+Keep = Callable[[Ring], None]
 
 
 def unrecorded(line: str) -> None:
     """Keep no transcript. Guarantee: none needed."""
+
+
+def unkept(total: Ring) -> None:
+    """Keep no sums. Guarantee: none needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +82,7 @@ class CoordinatorHalf:
         terms: roster and plan.
         log: kept from round to round.
         record: given each line of the transcript, failed rounds too.
+        keep: given each sum, before its line; with them others can recompute the models.
         threads: for taking off masks.
 
     Guarantee: its memory and its transcript hold nothing that its brands did not agree to show it.
@@ -86,6 +92,7 @@ class CoordinatorHalf:
     terms: Terms
     log: Log = field(repr=False)
     record: Record = unrecorded
+    keep: Keep = unkept
     threads: int = min(4, os.cpu_count() or 1)
 
     @property
@@ -117,6 +124,8 @@ class CoordinatorHalf:
             outcome = attempt.run(sorted(requests), self.log.results, self.threads)
             line = transcript.seal(attempt.line(outcome), self.identity)
             lines.append(line)
+            if not isinstance(outcome, Code):
+                self.keep(outcome)
             self.record(line)
             if not isinstance(outcome, Code):
                 return self._finish(outcome, attempt, zero, lines)
