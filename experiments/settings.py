@@ -181,6 +181,7 @@ def settings(values: Values) -> Settings:
         values=values,
     )
     _check_together(made)
+    _check_followed(made)
     return made
 
 
@@ -253,6 +254,20 @@ def _check_together(made: Settings) -> None:
             f"tuning.budget={made.tuning.budget} needs validation rows, and their share is 0",
             "set preparation.validation=0.25, or tuning.budget=1",
         )
+
+
+def _check_followed(made: Settings) -> None:
+    """Under ``brandagg`` brands recompute each model from the sums, so none may be noised later."""
+    if made.summing.name != "brandagg":
+        return
+    for variant in made.variants:
+        if variant.plan.unit is Unit.BRAND:
+            raise InputError(
+                "secure_sum",
+                f"'brandagg' lets brands recompute every model, and privacy {variant.label!r} adds "
+                "noise at the coordinator that brands cannot know",
+                "set privacy=distributed (brands add the noise), or secure_sum=plain",
+            )
 
 
 def _at_least_one(values: Values, key: str) -> int:

@@ -138,7 +138,8 @@ def _algorithm(values: object) -> Algorithm:
 
 
 def _zeros(shape: object) -> Floats:
-    if isinstance(shape, list) and all(type(n) is int and n >= 0 for n in shape):
-        if prod(shape) <= _MOST:
-            return np.zeros(shape)
-    raise ValueError("Expected the shape of a statistic.")
+    if not isinstance(shape, list) or any(type(n) is not int or n < 0 for n in shape):
+        raise ValueError("Expected the shape of a statistic.")
+    if prod(shape) > _MOST:
+        raise ValueError(f"Expected a statistic of at most {_MOST} entries.")
+    return np.zeros(shape)
