@@ -25,7 +25,7 @@ def benchmark(
         "data=table", f"data.path={csv}", "data.label=converted", "data.brand_column=brand",
         "privacy=none", f"secure_sum={secure_sum}", f"out={folder}", "rounds=2", "seeds=1",
         "arms=[federated]", "tuning.budget=1", f"tuning.alone={GRID}", f"tuning.federated={GRID}",
-        "tuning.finetuned={learning_rate:[0.1],pull:[0.1]}", f"tuning.pooled={GRID}",
+        "tuning.finetuned={learning_rate:[0.1],epochs:[1]}", f"tuning.pooled={GRID}",
         "runtime.workers=1", *more,
     ]  # fmt: skip
     command = [sys.executable, "-m", "experiments.run", *options]
