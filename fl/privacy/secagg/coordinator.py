@@ -6,7 +6,6 @@ A brand that was away is given them with its next ``open``. Step numbers are tho
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +16,7 @@ from fl.errors import Code
 from fl.privacy.secagg import chain, fixedpoint, transcript
 from fl.privacy.secagg.attempt import Attempt
 from fl.privacy.secagg.identity import Identity
-from fl.privacy.secagg.masks import Ring
+from fl.privacy.secagg.masks import THREADS, Ring
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.wire import Round
 
@@ -93,7 +92,7 @@ class CoordinatorHalf:
     log: Log = field(repr=False)
     record: Record = unrecorded
     keep: Keep = unkept
-    threads: int = min(4, os.cpu_count() or 1)
+    threads: int = THREADS
 
     @property
     def name(self) -> str:
@@ -120,8 +119,8 @@ class CoordinatorHalf:
         for number in range(1, attempts + 1):
             about = self._round(number, request, zero)
             size = fixedpoint.length(zero)
-            attempt = Attempt(self.terms, about, request, federation, size)
-            outcome = attempt.run(sorted(requests), self.log.results, self.threads)
+            attempt = Attempt(self.terms, about, request, federation, size, self.threads)
+            outcome = attempt.run(sorted(requests), self.log.results)
             line = transcript.seal(attempt.line(outcome), self.identity)
             lines.append(line)
             if not isinstance(outcome, Code):
