@@ -81,7 +81,7 @@ def _store(now: Arrays, memory: Memory) -> None:
     about = [[name, a.dtype.str, now[name].shape] for name, a in parts.items()]
     head = canonical(about)
     memory.protocol["state"] = b"".join(
-        (len(head).to_bytes(8, "big"), head, *(a.tobytes() for a in parts.values()))
+        (len(head).to_bytes(8, "big"), head, *(a.reshape(-1).data for a in parts.values()))
     )
 
 

@@ -35,8 +35,8 @@ def in_parts(size: int, threads: int, work: Callable[[int, int], T]) -> list[T]:
     chunks = -(-size // CHUNK)
     step = max(1, -(-chunks // max(1, threads))) * CHUNK
     edges = [(start, min(start + step, size)) for start in range(0, size, step)]
-    if len(edges) == 1:
-        return [work(*edges[0])]
+    if len(edges) <= 1:
+        return [work(*edge) for edge in edges]
     with ThreadPoolExecutor(len(edges) - 1) as pool:
         others = [pool.submit(work, *edge) for edge in edges[1:]]
         return [work(*edges[0]), *(other.result() for other in others)]
