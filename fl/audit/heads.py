@@ -23,12 +23,17 @@ _NONE = bytes(HASH).hex()  # a brand without a ledger
 
 @dataclass(slots=True)
 class Heads:
-    """For each brand and each sum it advertised for: its ledger's head, and whether it is in."""
+    """For each brand and each sum it advertised for: its ledger's head, and whether it is in.
+
+    ``booked`` is whether the signed plan promises customers something, so that brands keep ledgers.
+    """
 
     seen: dict[str, list[tuple[str, bool]]] = field(default_factory=dict)
+    booked: bool = False
 
-    def add(self, terms: Terms, lines: Sequence[Mapping[str, object]]) -> None:
+    def add(self, terms: Terms, lines: Sequence[Mapping[str, object]], booked: bool) -> None:
         """Take those of verified lines, in order; rounds without a sum prove nothing."""
+        self.booked |= booked
         hybrid, names = terms.rules.algorithms.hybrid, terms.roster.names
         for values in (v for v in lines if v["outcome"] == "ok"):
             survivors = unpack(bytes.fromhex(str(values["survivors"])), HASH + SIGNATURE)
@@ -52,8 +57,9 @@ def check_heads(heads: Heads, folder: Path) -> Iterator[Check]:
             yield Check(False, "heads", str(error))
             continue
         readings[reading.books.opening.brand] = reading
-    if not readings and all(head == _NONE for seen in heads.seen.values() for head, _ in seen):
-        yield Check(None, "heads", "no brand keeps a ledger here: nothing is promised, or booked")
+    signed = any(head != _NONE for seen in heads.seen.values() for head, _ in seen)
+    if not (readings or signed or heads.booked):
+        yield Check(None, "heads", "no brand keeps a ledger here: nothing is promised")
         return
     for brand, seen in sorted(heads.seen.items()):
         problem = _wrong(seen, readings.get(brand))

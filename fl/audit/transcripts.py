@@ -20,7 +20,7 @@ from fl.arrays import Arrays, digest
 from fl.audit.archive import course_of, files_beside, read_first, read_sums
 from fl.audit.folder import Check, RunAudit, damaged, read_run
 from fl.audit.heads import Heads, check_heads
-from fl.contracts import Update
+from fl.contracts import Unit, Update
 from fl.errors import InputError
 from fl.privacy.secagg import verify_transcript
 from fl.privacy.secagg.follow import Course
@@ -181,51 +181,47 @@ def _part(run: _Run, path: Path, known: _Training) -> Iterator[Check]:
         lines = path.read_text(encoding="utf-8").splitlines()
         values = [json.loads(line) for line in lines]
         roster = Roster.from_json(values[0]["roster"])
+        course = course_of(values[0]["plan"]["course"])
+        sums, first, missing = _beside(path, values)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         yield Check(False, "transcript", f"{path}: cannot be read: {type(error).__name__}: {error}")
         return
     if strangers := sorted(set(roster.keys) - run.brands):
         yield Check(False, "transcript", f"{path}: {', '.join(strangers)} are not of this run")
         return
-    sums, missing = _sums(path, values)
-    followed, first = None, None
-    if not missing:
-        try:
-            first = read_first(files_beside(path).first)
-            course = course_of(values[0]["plan"]["course"])
-            followed = _Followed(course, first, [digest(first)])
-        except OSError as error:
-            missing = f"the first state is missing ({error.strerror})"
-        except (ValueError, LookupError, TypeError) as error:
-            yield Check(False, "models", f"{path.stem}: first state or course are damaged: {error}")
-            return
-    verdict = verify_transcript(lines, roster, follow=followed, first=first, sums=sums)
+    followed = None if missing else _Followed(course, first, [digest(first)])
+    start = None if missing else first
+    verdict = verify_transcript(lines, roster, follow=followed, first=start, sums=sums)
     if verdict.terms is None or verdict.problem:
         yield Check(False, "transcript", f"{path} {verdict.problem}")
         return
-    known.heads.add(verdict.terms, values[1:])
-    detail = (
-        f"{path.stem}: {verdict.rounds} sums, agreed on and signed by {len(roster.keys)} brands"
-    )
+    known.heads.add(verdict.terms, values[1:], course.plan.unit is Unit.CUSTOMER)
+    count = f"{verdict.rounds} sums, agreed on and signed by {len(roster.keys)} brands"
     failed = f"; {verdict.failed} rounds without a sum" if verdict.failed else ""
-    yield Check(True, "transcript", detail + failed)
+    yield Check(True, "transcript", f"{path.stem}: {count}{failed}")
     if followed is None:
         yield Check(None, "models", f"{path.stem}: not recomputed, {missing}")
     else:
         yield _joined(path, followed, known, verdict.rounds)
 
 
-def _sums(path: Path, values: Sequence[Mapping[str, object]]) -> tuple[dict[str, Ring], str]:
-    """The published sums by the hash that their lines state, or what is missing."""
+def _beside(
+    path: Path, values: Sequence[Mapping[str, object]]
+) -> tuple[dict[str, Ring], Arrays, str]:
+    """The published sums by the hash that their lines state, the first state, and what is missing.
+
+    Raises:
+        ValueError: the first state is something else.
+    """
     stated = [str(v.get("sum")) for v in values[1:] if v.get("outcome") == "ok"]
-    try:
-        found = dict(zip(stated, read_sums(files_beside(path).sums), strict=False))
-    except OSError as error:
-        found = {}
-        if stated:
-            return {}, f"its sums are missing ({error.strerror})"
+    beside = files_beside(path)
+    if not beside.first.exists() or (stated and not beside.sums.exists()):
+        lost = beside.sums if beside.first.exists() else beside.first
+        return {}, {}, f"{lost.name} is missing"
+    found = dict(zip(stated, read_sums(beside.sums), strict=False)) if stated else {}
     absent = len(set(stated) - set(found))
-    return found, f"{absent} of {len(stated)} sums are missing" if absent else ""
+    problem = f"{absent} of {len(stated)} sums are missing" if absent else ""
+    return found, read_first(beside.first), problem
 
 
 def _joined(path: Path, followed: _Followed, known: _Training, rounds: int) -> Check:

@@ -16,6 +16,7 @@ from experiments.run import command
 from fl import arrays
 from fl.audit import cli
 from fl.audit.archive import append_sum, course_of, files_beside, read_sums
+from fl.audit.heads import Heads, check_heads
 from fl.privacy import CustomerPrivacy
 from tests import crm
 from tests.audit.test_epsilon import COLUMNS, failures, made
@@ -221,7 +222,7 @@ def test_another_first_state_fails(out: Path, capsys: pytest.CaptureFixture[str]
     path.write_bytes(b"no archive")
     code, text = audit(out, capsys)
     assert code == 1
-    assert "FAIL  models      from-round-0: first state or course are damaged" in text
+    assert "from-round-0.jsonl: cannot be read: ValueError" in text
 
 
 def test_an_edited_model_fails_in_two_places(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -279,6 +280,14 @@ def test_ledgers_that_were_all_taken_away_fail(
     code, text = audit(out, capsys)
     assert code == 1
     assert failures(text) == ["heads north:", "heads south:", "heads west:"]
+
+
+def test_heads_that_are_all_empty_fail_where_the_signed_plan_promises_something() -> None:
+    """A plan without a promise needs no ledgers; any other does."""
+    empty = {"north": [("00" * 32, True)]}
+    (skipped,) = check_heads(Heads(empty), Path("none"))
+    (failed,) = check_heads(Heads(empty, booked=True), Path("none"))
+    assert skipped.holds is None and failed.holds is False
 
 
 def test_a_training_without_a_transcript_fails(
