@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fl.arrays import Arrays
+from fl.arrays import Arrays, to_bytes
+from fl.audit.archive import append_sum, describe, files_beside
 from fl.contracts import Algorithm, BrandSum, NodeId, SecureSum, Witness
 from fl.errors import InputError
 from fl.privacy import BrandAgg, CustomerPrivacy, PlainSum, Plan, Summing, lattice
+from fl.privacy.secagg.masks import Ring
+from fl.report.files import atomic_write
 
 
 def enrolled(
@@ -28,13 +31,16 @@ def enrolled(
 
     Args:
         witnesses: the brands' ledgers, where they have one.
-        transcript: the file for the rounds' lines, if the secure sum leaves any; it is replaced.
+        transcript: the file for the rounds' lines, if the secure sum leaves any; it is replaced, as
+            are the sums and the first state beside it (``fl/audit/archive.py``).
 
     Raises:
         InputError: the secure sum cannot work with so many brands.
     """
     names = list(brands)
     chosen = PlainSum() if len(names) == 1 else _fit_for(plan, summing, algorithms, first)
+    archive = _Archive(transcript, first)
+    archive.clear()
     try:
         return chosen.enrol(
             names,
@@ -42,7 +48,9 @@ def enrolled(
             plan=plan,
             first=first,
             witnesses=witnesses,
-            record=_recorder(transcript),
+            record=archive.line,
+            keep=archive.total,
+            course=describe(algorithms, plan),
         )
     except ValueError as error:
         remedy = "change secure_sum.*, or set secure_sum=plain"
@@ -69,14 +77,30 @@ def _entries(zero: Arrays) -> int:
     return sum(int(array.size) for array in zero.values())
 
 
-def _recorder(path: Path | None) -> Callable[[str], None]:
-    if path is None:
-        return lambda line: None
-    path.unlink(missing_ok=True)
+@dataclass(frozen=True, slots=True)
+class _Archive:
+    """A training's transcript and, beside it, what its models can be recomputed from."""
 
-    def record(line: str) -> None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with path.open("a", encoding="utf-8") as file:
+    path: Path | None
+    first: Arrays
+
+    def clear(self) -> None:
+        """Take away what an earlier try has left."""
+        for path in (self.path, *files_beside(self.path)) if self.path else ():
+            path.unlink(missing_ok=True)
+
+    def line(self, line: str) -> None:
+        """One more line; with the header, the first state."""
+        if self.path is None:
+            return
+        if not self.path.exists():
+            self.path.parent.mkdir(parents=True, exist_ok=True)
+            atomic_write(files_beside(self.path).first, to_bytes(self.first))
+        with self.path.open("a", encoding="utf-8") as file:
             file.write(line + "\n")
 
-    return record
+    def total(self, total: Ring) -> None:
+        """One more sum; it comes before its line, so a crash leaves one too many, never too few."""
+        if self.path is not None:
+            with files_beside(self.path).sums.open("ab") as file:
+                append_sum(file, total)

@@ -50,8 +50,11 @@ def scale(a: Arrays, factor: float) -> dict[str, Array]:
 
 
 def zeros_like(a: Arrays) -> dict[str, Array]:
-    """Float64 zeros with the names and shapes of ``a``: the neutral element of :func:`add`."""
-    return _each(lambda x: np.zeros(x.shape, np.float64), a)
+    """Float64 zeros with the names and shapes of ``a``: the neutral element of :func:`add`.
+
+    They are read-only, and take no memory whatever their shape.
+    """
+    return _each(lambda x: np.broadcast_to(np.zeros(()), x.shape), a)
 
 
 def cast(a: Arrays, dtype: npt.DTypeLike) -> dict[str, Array]:

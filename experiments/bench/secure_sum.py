@@ -7,7 +7,9 @@ lost after they shared their keys. ``client_ms`` is what one brand computes in i
 median brand, the best of some rounds), ``server_ms`` the coordinator's part, ``follow_ms`` what it
 costs a brand to follow the round's published sum. ``ideal_mask_ms`` is the time of the
 ``degree + 1`` masks alone, at the speed of the case ``masks``. Times are by the wall clock;
-``*_cpu_ms`` count the processor's time of all threads, which other jobs disturb less.
+``*_cpu_ms`` count the processor's time of all threads, which other jobs disturb less. Vectors that
+are large take two threads, so on a busy machine the wall clock shows half of what is there. The
+case ``round,...`` is that of ``secure_round.py``.
 
 Flower: its own functions for one brand's four stages (the shares it receives are made with its
 functions as well), and for the coordinator each of its loops' bodies, timed and multiplied by how
@@ -50,6 +52,7 @@ from flwr.common.secure_aggregation.secaggplus_utils import (
 )
 from flwr.supercore.primitives.asymmetric import bytes_to_private_key, bytes_to_public_key
 
+from experiments.bench import secure_round
 from fl import arrays
 from fl.algorithms.fedavg import FedAvg
 from fl.arrays import Arrays
@@ -310,6 +313,8 @@ def main() -> None:
     for case in CASES:
         if not options.case or str(case) in options.case:
             rows += measure(case, rate)
+    if not options.case or secure_round.CASE in options.case:
+        rows += secure_round.measure()
     content = {
         "rows": rows,
         "machine": {"platform": platform.platform(), "cores": os.cpu_count()},

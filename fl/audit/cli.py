@@ -54,6 +54,28 @@ Example
   fl-audit epsilon runs/privacy_utility
 """
 
+TRANSCRIPT = """\
+Check who was in each secure sum of a run, and that its models follow from these sums: DIR is the
+folder of a finished run of fl-run with secure_sum=brandagg (run.json, transcripts/, ledgers/).
+
+For every training:
+  transcript  all brands signed the plan; every signature, list of survivors and hash of each round;
+              each round follows from the one before
+  models      recomputed from the published sums (*.sums.npy) and the signed settings: every model
+              that brands were asked to train is the one that follows
+  model       models.npz has the last of them
+  heads       the ledger's head that each brand signed is in its ledger, in order, and every sum was
+              booked before
+
+SKIP says what could not be looked at, such as a run that kept no sums.
+
+What it cannot see: whether brands trained as agreed, whether the first model was the one they meant
+to start from, and rounds that led to no sum and were left out.
+
+Example
+  fl-audit transcript runs/privacy_utility
+"""
+
 CODES = "Exit codes: 0 all in order, 1 something is not, 2 a mistake in what was asked."
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -74,8 +96,8 @@ def command(arguments: Sequence[str]) -> int:
         asked = parser.parse_args(arguments)
     except SystemExit as stop:  # argparse has said why, or printed its help
         return int(stop.code or 0)
-    if asked.command == "epsilon":
-        return _epsilon(asked.folder)
+    if asked.command in ("epsilon", "transcript"):
+        return _run(asked.command, asked.folder)
     return _ledger(asked.file, asked.key, asked.head)
 
 
@@ -104,7 +126,15 @@ def _parser() -> argparse.ArgumentParser:
         epilog=CODES,
         formatter_class=shape,
     )
-    epsilon.add_argument("folder", type=Path, metavar="DIR", help="the folder of a finished run")
+    transcript = commands.add_parser(
+        "transcript",
+        help="verify every secure sum of a run, and recompute its models from them",
+        description=TRANSCRIPT,
+        epilog=CODES,
+        formatter_class=shape,
+    )
+    for of_a_run in (epsilon, transcript):
+        of_a_run.add_argument("folder", type=Path, metavar="DIR", help="of a finished run")
     return parser
 
 
@@ -132,12 +162,14 @@ def _ledger(path: Path, key: str | None, head: str | None) -> int:
     return 0 if audit.holds else 1
 
 
-def _epsilon(folder: Path) -> int:
-    from fl.audit.recompute import as_text, audit_run
+def _run(what: str, folder: Path) -> int:
+    from fl.audit.folder import as_text
+    from fl.audit.recompute import audit_run
+    from fl.audit.transcripts import audit_transcripts
     from fl.errors import InputError
 
     try:
-        audit = audit_run(folder)
+        audit = audit_run(folder) if what == "epsilon" else audit_transcripts(folder)
     except InputError as error:
         sys.stderr.write(f"fl-audit: {error}\n")
         return 2

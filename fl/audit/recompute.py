@@ -12,12 +12,11 @@ A run folder has ``run.json`` and, for each seed and arm with a guarantee, the k
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from fl.audit.verify import printable
+from fl.audit.folder import Check, RunAudit, damaged, read_run
 from fl.contracts import Unit
 from fl.errors import InputError
 from fl.events import Composed
@@ -30,33 +29,6 @@ from fl.privacy.recompute import recompute
 from fl.privacy.statement import Statement
 
 CENTRAL, POOLED, COORDINATOR = "central_dp", "pooled", "coordinator"
-
-
-@dataclass(frozen=True, slots=True)
-class Check:
-    """One thing that was looked at.
-
-    Attributes:
-        holds: None where it could not be looked at.
-        name: what was looked at.
-        detail: the numbers, or what is wrong.
-    """
-
-    holds: bool | None
-    name: str
-    detail: str
-
-
-@dataclass(frozen=True, slots=True)
-class RunAudit:
-    """The checks of a run: what they are about (the whole run, then each arm), and the checks."""
-
-    parts: Sequence[tuple[str, Sequence[Check]]]
-
-    @property
-    def holds(self) -> bool:
-        """Whether nothing that was looked at is wrong."""
-        return all(check.holds is not False for _, part in self.parts for check in part)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,19 +48,9 @@ def audit_run(folder: Path) -> RunAudit:
     Raises:
         InputError: ``folder`` is not that of a finished run.
     """
-    path = folder / "run.json"
-    try:
-        content = path.read_bytes()
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise InputError(str(path), why, "name the folder of a finished run") from error
-    try:
-        values = json.loads(content)
-    except (ValueError, RecursionError):
-        return _damaged("is not JSON")
-    if isinstance(values, dict) and values.get("status") == "running":
-        raise InputError(str(path), "the run is not finished", f"run fl-run resume={folder} first")
-    match values:
+    match read_run(folder):
+        case None:
+            return damaged("is not JSON")
         case {
             "version": 1,
             "status": "finished",
@@ -97,17 +59,7 @@ def audit_run(folder: Path) -> RunAudit:
             "statements": dict(statements),
         }:
             return _audit(_Run(folder, seed, others, frozenset(brands), statements))
-    return _damaged("has not what version 1 of a finished run has: edited, or another version")
-
-
-def as_text(audit: RunAudit) -> str:
-    """The audit for a terminal: a line for each check, below the arm it is about."""
-    words = {True: "PASS", False: "FAIL", None: "SKIP"}
-    lines: list[str] = []
-    for arm, checks in audit.parts:
-        lines += ["", arm] if lines else [arm]
-        lines += [f"{words[c.holds]}  {c.name:<10}  {c.detail}" for c in checks]
-    return "".join(f"{printable(line)}\n" for line in lines)
+    return damaged("has not what version 1 of a finished run has: edited, or another version")
 
 
 # ----------------------------------------------------------------------------------- the whole run
@@ -129,10 +81,6 @@ def _seed_of(values: object, first: int) -> int:
     """The seed whose ledgers a statement is about: the costliest, where a run was interrupted."""
     stated = values.get("seed") if isinstance(values, Mapping) else None
     return stated if isinstance(stated, int) else first
-
-
-def _damaged(problem: str) -> RunAudit:
-    return RunAudit((("run", (Check(False, "run.json", problem),)),))
 
 
 def _about(run: _Run, unstated: Mapping[str, Path]) -> Iterator[Check]:

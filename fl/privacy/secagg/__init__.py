@@ -1,8 +1,9 @@
 """BrandAgg v1: a sum that the coordinator learns without learning any summand.
 
 Read in this order: ``brand.py`` (the table of messages), ``attempt.py`` (the same at the
-coordinator), ``keys.py`` and ``views.py`` (the checks), ``chain.py`` and ``tag.py`` (who chooses
-the model), ``transcript.py`` (what others can check). ``rules.py`` is the configuration.
+coordinator), ``keys.py`` and ``views.py`` (the checks), ``seal.py`` and ``masks.py`` (what leaves),
+``chain.py`` and ``tag.py`` (who chooses the model), ``transcript.py`` (what others can check;
+``fl-audit transcript`` does). ``rules.py`` is the configuration.
 
 Bonawitz et al., "Practical secure aggregation for privacy-preserving machine learning", CCS 2017
 (double masking, consistency round); Bell et al., CCS 2020 (graph); Pasquini et al., CCS 2022 (why

@@ -33,6 +33,7 @@ class Attempt:
     Attributes:
         terms, about, request, federation: what is asked, of whom.
         length: entries of a vector.
+        threads: for large vectors.
         absent: why a brand is out.
         followed: who has taken up the past results.
         adverts: U1, by number; ``near`` the neighbours in it.
@@ -48,6 +49,7 @@ class Attempt:
     request: Request
     federation: Federation
     length: int
+    threads: int
     absent: dict[NodeId, Code] = field(default_factory=dict)
     followed: list[NodeId] = field(default_factory=list)
     adverts: dict[int, Advert] = field(default_factory=dict)
@@ -59,7 +61,7 @@ class Attempt:
     liars: set[int] = field(default_factory=set)
     tag: int = 0
 
-    def run(self, nodes: list[NodeId], results: Results, threads: int) -> Ring | Code:
+    def run(self, nodes: list[NodeId], results: Results) -> Ring | Code:
         """The sum of the survivors' vectors, or why there is none.
 
         Guarantee: of ``CoordinatorHalf.collect``.
@@ -68,11 +70,11 @@ class Attempt:
             self._open(nodes, results)  # 0-1
             if self.terms.rules.recovers:
                 self._exchange()  # 2-3
-            total = self._train(threads)  # 4-5
+            total = self._train()  # 4-5
             if self.terms.rules.recovers:
                 self._agree()  # 6-7
             gathered = self._gather()  # 8-9
-            self.tag = tag.add(self.tag, unmask(total, gathered, self.terms, threads))
+            self.tag = tag.add(self.tag, unmask(total, gathered, self.terms, self.threads))
         except Refused as failure:
             return failure.code
         bound = len(self.survivors) * self.terms.most
@@ -93,7 +95,7 @@ class Attempt:
             "absent": {node: str(code) for node, code in self.absent.items()},
             "wrong_shares": [names[i] for i in sorted(self.liars)],
             "outcome": str(outcome) if failed else "ok",
-            "sum": "" if isinstance(outcome, Code) else hash_of(outcome).hex(),
+            "sum": "" if isinstance(outcome, Code) else hash_of(outcome, self.threads).hex(),
             "tag": "" if failed else self.tag.to_bytes(tag.SIZE, "little").hex(),
         }
 
@@ -149,7 +151,7 @@ class Attempt:
         self._take(replies, entrust)
         self._enough(self.shares)
 
-    def _train(self, threads: int) -> Ring:
+    def _train(self) -> Ring:
         if self.terms.rules.recovers:
             self.members = sorted(self.shares)
         else:
@@ -167,7 +169,7 @@ class Attempt:
         entries = {
             i: fixedpoint.received(reply.arrays, self.length) for i, reply in replies.items()
         }
-        hashes = dict(zip(entries, hashes_of(list(entries.values()), threads), strict=True))
+        hashes = dict(zip(entries, hashes_of(list(entries.values()), self.threads), strict=True))
         total: Ring = np.zeros(self.length, "<u4")
 
         def add(i: int, reply: Reply) -> None:

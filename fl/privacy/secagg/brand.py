@@ -34,7 +34,8 @@ from fl.errors import Code, Refused
 from fl.privacy.secagg import chain, fixedpoint, keys, tag, views, wire
 from fl.privacy.secagg.follow import Follow
 from fl.privacy.secagg.identity import HASH, Identity, bind
-from fl.privacy.secagg.masks import Ring, add_masks, hash_of
+from fl.privacy.secagg.masks import THREADS, Ring
+from fl.privacy.secagg.seal import seal
 from fl.privacy.secagg.session import (
     ADMITTED,
     ADVERTISED,
@@ -63,7 +64,7 @@ class BrandHalf:
         first: the coordinator's state before the first round, as pinned by the plan.
         federation_key: 32 bytes that the brands share and the coordinator does not know.
         witness: the brand's ledger: its head travels, refusals are written into it.
-        threads: for masks.
+        threads: for large vectors.
 
     Guarantee: what leaves is uniformly random to a coordinator, until it has shown the same list of
     survivors to enough brands; then it learns the sum over that list and no more. See
@@ -77,7 +78,7 @@ class BrandHalf:
     first: Arrays = field(repr=False)
     federation_key: bytes = field(repr=False)
     witness: Witness = field(default_factory=Witness)
-    threads: int = 1
+    threads: int = THREADS
 
     @property
     def index(self) -> int:
@@ -150,7 +151,7 @@ class BrandHalf:
             request,
             memory,
             session,
-            chain.Guide(terms, self.follow, self.first, self.federation_key),
+            chain.Guide(terms, self.follow, self.first, self.federation_key, self.threads),
         )
         now = (whole(config, "sequence"), whole(config, "attempt"))
         most = 1 if terms.rules.recovers else terms.rules.max_attempts
@@ -238,10 +239,9 @@ class BrandHalf:
         plus = [keys.self_key(session.self_mask, sid, profile)]
         plus += [key for j, key in pairs.items() if j > me]
         minus = [key for j, key in pairs.items() if j < me]
-        own = tag.tag(vector, self.federation_key, sid, profile)
-        add_masks(vector, plus, minus, profile, self.threads)
+        tag_key = tag.tag_key(self.federation_key, sid, profile)
+        own, y = seal(vector, plus, minus, tag_key, profile, self.threads)
         sealed = tag.add(own, tag.mask(plus, minus, profile)).to_bytes(tag.SIZE, "little")
-        y = hash_of(vector)
         done = replace(session, stage=MASKED, y=y, masks={}, root=b"", channel=b"", channel_kem=b"")
         save(done, memory)
         signature = self.identity.sign(masked_message(sid, session.h2, y))

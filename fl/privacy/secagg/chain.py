@@ -81,7 +81,7 @@ def _store(now: Arrays, memory: Memory) -> None:
     about = [[name, a.dtype.str, now[name].shape] for name, a in parts.items()]
     head = canonical(about)
     memory.protocol["state"] = b"".join(
-        (len(head).to_bytes(8, "big"), head, *(a.tobytes() for a in parts.values()))
+        (len(head).to_bytes(8, "big"), head, *(a.reshape(-1).data for a in parts.values()))
     )
 
 
@@ -93,6 +93,7 @@ class Guide:
     follow: Follow
     first: Arrays
     federation_key: bytes
+    threads: int = 1
 
     def __repr__(self) -> str:
         return "Guide(<redacted>)"
@@ -136,7 +137,7 @@ def _follow(
         brands = len(bytes.fromhex(str(values["survivors"]))) // (2 + 32 + 64)
         if about.previous != place.root or about.sequence <= place.sequence:
             raise ValueError("does not follow")
-        if values["outcome"] != "ok" or hash_of(total).hex() != values["sum"]:
+        if values["outcome"] != "ok" or hash_of(total, guide.threads).hex() != values["sum"]:
             raise ValueError("another sum")
         now = state(memory, guide.first)
         zero = follow.zero(about.kind, now)
@@ -144,7 +145,7 @@ def _follow(
             raise ValueError("another length")
         if not fixedpoint.within(total, brands * terms.most):
             raise ValueError("beyond the plan's bound")
-        own = tag.tag(total, guide.federation_key, about.sid, terms.rules.algorithms)
+        own = tag.tag(total, guide.federation_key, about.sid, terms.rules.algorithms, guide.threads)
         if own.to_bytes(tag.SIZE, "little").hex() != values["tag"]:
             raise ValueError("not the brands' sum")
     except (ValueError, KeyError) as error:

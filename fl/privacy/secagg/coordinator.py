@@ -6,7 +6,6 @@ A brand that was away is given them with its next ``open``. Step numbers are tho
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
@@ -17,7 +16,7 @@ from fl.errors import Code
 from fl.privacy.secagg import chain, fixedpoint, transcript
 from fl.privacy.secagg.attempt import Attempt
 from fl.privacy.secagg.identity import Identity
-from fl.privacy.secagg.masks import Ring
+from fl.privacy.secagg.masks import THREADS, Ring
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.wire import Round
 
@@ -62,10 +61,15 @@ class Log:
 
 
 Record = Callable[[str], None]
+Keep = Callable[[Ring], None]
 
 
 def unrecorded(line: str) -> None:
     """Keep no transcript. Guarantee: none needed."""
+
+
+def unkept(total: Ring) -> None:
+    """Keep no sums. Guarantee: none needed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +81,7 @@ class CoordinatorHalf:
         terms: roster and plan.
         log: kept from round to round.
         record: given each line of the transcript, failed rounds too.
+        keep: given each sum, before its line; with them others can recompute the models.
         threads: for taking off masks.
 
     Guarantee: its memory and its transcript hold nothing that its brands did not agree to show it.
@@ -86,7 +91,8 @@ class CoordinatorHalf:
     terms: Terms
     log: Log = field(repr=False)
     record: Record = unrecorded
-    threads: int = min(4, os.cpu_count() or 1)
+    keep: Keep = unkept
+    threads: int = THREADS
 
     @property
     def name(self) -> str:
@@ -118,10 +124,12 @@ class CoordinatorHalf:
         for number in range(1, attempts + 1):
             about = self._round(number, request, zero)
             size = fixedpoint.length(zero)
-            attempt = Attempt(self.terms, about, request, federation, size)
-            outcome = attempt.run(sorted(requests), self.log.results, self.threads)
+            attempt = Attempt(self.terms, about, request, federation, size, self.threads)
+            outcome = attempt.run(sorted(requests), self.log.results)
             line = transcript.seal(attempt.line(outcome), self.identity)
             lines.append(line)
+            if not isinstance(outcome, Code):
+                self.keep(outcome)
             self.record(line)
             if not isinstance(outcome, Code):
                 return self._finish(outcome, attempt, zero, lines)

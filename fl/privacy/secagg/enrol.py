@@ -9,9 +9,9 @@ from fl.arrays import Arrays, digest
 from fl.contracts import Algorithm, NodeId, PrivacyPlan, Witness
 from fl.privacy.secagg import transcript
 from fl.privacy.secagg.brand import BrandHalf
-from fl.privacy.secagg.coordinator import CoordinatorHalf, Log, Record, unrecorded
+from fl.privacy.secagg.coordinator import CoordinatorHalf, Keep, Log, Record, unkept, unrecorded
 from fl.privacy.secagg.follow import Course, Follow
-from fl.privacy.secagg.identity import Identity, Roster, SignedPlan
+from fl.privacy.secagg.identity import Identity, Json, Roster, SignedPlan
 from fl.privacy.secagg.rules import BrandAgg
 from fl.privacy.secagg.terms import Terms, draft
 
@@ -26,6 +26,8 @@ def simulate(
     main: str = "train",
     witnesses: Mapping[NodeId, Witness] | None = None,
     record: Record = unrecorded,
+    keep: Keep = unkept,
+    course: Json | None = None,
 ) -> tuple[CoordinatorHalf, dict[NodeId, BrandHalf]]:
     """Fresh identities; a plan that all approve.
 
@@ -34,6 +36,8 @@ def simulate(
         first: the coordinator's state before the first round.
         witnesses: the brands' ledgers, where they have one.
         record: given the lines of the transcript, the header first.
+        keep: given the sums.
+        course: what else all approve, as JSON values; the algorithms' names if nothing is said.
 
     Raises:
         ValueError: too few brands, or the sum could overflow.
@@ -42,9 +46,13 @@ def simulate(
     """
     identities = {name: Identity.fresh() for name in names}
     own, roster = Identity.fresh(), Roster({n: i.public for n, i in identities.items()})
-    course = {"algorithms": {k: a.name for k, a in algorithms.items()}, "privacy": plan.name}
+    named = {"algorithms": {k: a.name for k, a in algorithms.items()}, "privacy": plan.name}
     agreed = draft(
-        rules, run=secrets.token_bytes(16), first=first, coordinator=own.public, course=course
+        rules,
+        run=secrets.token_bytes(16),
+        first=first,
+        coordinator=own.public,
+        course=named if course is None else course,
     )
     for name, identity in identities.items():
         agreed = agreed.sign(name, identity)
@@ -55,10 +63,12 @@ def simulate(
         n: BrandHalf(n, i, terms, follow, first, key, seen.get(n, Witness()))
         for n, i in identities.items()
     }
-    return coordinate(own, terms, record), halves
+    return coordinate(own, terms, record, keep), halves
 
 
-def coordinate(identity: Identity, terms: Terms, record: Record = unrecorded) -> CoordinatorHalf:
+def coordinate(
+    identity: Identity, terms: Terms, record: Record = unrecorded, keep: Keep = unkept
+) -> CoordinatorHalf:
     """The coordinator's half, from public things and its own key; states the terms to ``record``.
 
     Raises:
@@ -69,7 +79,7 @@ def coordinate(identity: Identity, terms: Terms, record: Record = unrecorded) ->
     if identity.public != terms.coordinator:
         raise ValueError("Expected the identity that the plan names as coordinator.")
     record(transcript.header(terms))
-    return CoordinatorHalf(identity, terms, Log(terms.first_root), record)
+    return CoordinatorHalf(identity, terms, Log(terms.first_root), record, keep)
 
 
 def join(

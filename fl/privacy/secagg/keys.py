@@ -115,7 +115,8 @@ def accept(session: Session, raw: bytes, index: int, terms: Terms) -> Session:
         if not signed(roster.key(advert.index), message, advert.signature):
             raise Refused(Code.BAD_SIGNATURE)
     private = mask_private(session.root, session.sid, terms.rules.algorithms)
-    channels = _agreed(session.channel, {a.index: a.channel for a in adverts})
+    shares = terms.rules.recovers  # without shares nothing is sealed
+    channels = _agreed(session.channel, {a.index: a.channel for a in adverts if shares})
     masks = _agreed(private, {a.index: a.mask for a in adverts})
     return replace(
         session,

@@ -1,14 +1,17 @@
 """Masks: expand a key and add it to a vector over the ring 2^32, in cache-sized chunks.
 
 One pass: a chunk of every stream is produced and added while the chunk of the sum is in the cache,
-into one re-used buffer. The stream is read as little-endian uint32, so all hosts agree.
+into one re-used buffer. The stream is read as little-endian uint32, so all hosts agree. Ciphers,
+hashes and numpy release the interpreter's lock: the parts of a large vector are worked on at once.
 """
 
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -17,24 +20,87 @@ from cryptography.hazmat.primitives.ciphers import CipherContext
 from fl.privacy.secagg.profiles import Profile
 
 Ring = npt.NDArray[np.uint32]
+T = TypeVar("T")
 
 CHUNK = 64 * 1024  # entries, 256 KiB
-_ZEROS = bytes(4 * CHUNK)
-_LARGE = 4_000_000  # bytes to hash that are worth a second thread
+THREADS = min(4, os.cpu_count() or 1)  # for large vectors
+_ZEROS = memoryview(bytes(4 * CHUNK))
 
 
-def hash_of(vector: Ring) -> bytes:
-    """SHA-256 of a vector's little-endian bytes. Guarantee: binds all entries."""
-    return hashlib.sha256(vector.data).digest()
+def in_parts(size: int, threads: int, work: Callable[[int, int], T]) -> list[T]:
+    """``work(start, stop)`` for parts of ``size`` entries, each but the last of whole chunks.
+
+    Guarantee: parts are disjoint, cover everything, and come back in order.
+    """
+    chunks = -(-size // CHUNK)
+    step = max(1, -(-chunks // max(1, threads))) * CHUNK
+    edges = [(start, min(start + step, size)) for start in range(0, size, step)]
+    if len(edges) <= 1:
+        return [work(*edge) for edge in edges]
+    with ThreadPoolExecutor(len(edges) - 1) as pool:
+        others = [pool.submit(work, *edge) for edge in edges[1:]]
+        return [work(*edges[0]), *(other.result() for other in others)]
+
+
+def leaf(chunk: Ring) -> bytes:
+    """SHA-256 of a chunk's little-endian bytes. Guarantee: binds all entries."""
+    return hashlib.sha256(chunk.data).digest()
+
+
+def root_of(leaves: Sequence[bytes], size: int) -> bytes:
+    """The hash of a vector of ``size`` entries from those of its chunks.
+
+    Guarantee: binds all entries (a tree of one level; a leaf is hashed from at most 256 KiB and the
+    root begins with its own name, so neither passes for the other).
+    """
+    head = b"brandagg vector|" + size.to_bytes(8, "big")
+    return hashlib.sha256(head + b"".join(leaves)).digest()
+
+
+def hash_of(vector: Ring, threads: int = 1) -> bytes:
+    """The hash of a vector. Guarantee: of :func:`root_of`."""
+
+    def leaves(start: int, stop: int) -> list[bytes]:
+        return [leaf(vector[at : min(at + CHUNK, stop)]) for at in range(start, stop, CHUNK)]
+
+    found = in_parts(len(vector), threads, leaves)
+    return root_of([one for part in found for one in part], len(vector))
 
 
 def hashes_of(vectors: Sequence[Ring | None], threads: int) -> list[bytes]:
     """The hash of each vector; empty for None. Guarantee: of :func:`hash_of`."""
-    large = sum(v.nbytes for v in vectors if v is not None) > _LARGE
-    if threads <= 1 or not large:
-        return [b"" if v is None else hash_of(v) for v in vectors]
+
+    def one(vector: Ring | None) -> bytes:
+        return b"" if vector is None else hash_of(vector)
+
+    if threads <= 1 or sum(len(v) for v in vectors if v is not None) < 4 * CHUNK:
+        return [one(vector) for vector in vectors]
     with ThreadPoolExecutor(threads) as pool:
-        return list(pool.map(lambda v: b"" if v is None else hash_of(v), vectors))
+        return list(pool.map(one, vectors))
+
+
+class Masks:
+    """The streams of some keys from one place of a vector on; they are used up as they are added.
+
+    Guarantee: of :func:`add_masks`.
+    """
+
+    def __init__(
+        self, plus: Sequence[bytes], minus: Sequence[bytes], profile: Profile, start: int, size: int
+    ) -> None:
+        self._streams: list[tuple[CipherContext, Callable[..., object]]] = [
+            *((profile.stream(key, start // 4), np.add) for key in plus),
+            *((profile.stream(key, start // 4), np.subtract) for key in minus),
+        ]
+        self._buffer = bytearray(4 * min(CHUNK, size) + 15)  # the ciphers ask for a block of room
+        self._mask = np.frombuffer(self._buffer, "<u4", count=min(CHUNK, size))
+
+    def add_to(self, chunk: Ring) -> None:
+        """Put the next stretch of every stream on ``chunk``, in place."""
+        mask, zeros = self._mask[: len(chunk)], _ZEROS[: chunk.nbytes]
+        for stream, apply in self._streams:
+            stream.update_into(zeros, self._buffer)
+            apply(chunk, mask, out=chunk)
 
 
 def add_masks(
@@ -45,7 +111,7 @@ def add_masks(
     Args:
         total: uint32, contiguous.
         plus, minus: 32-byte keys, each used for nothing else.
-        threads: parts of the vector worked on at once; the cipher releases the interpreter's lock.
+        threads: parts of the vector worked on at once.
 
     Guarantee: with at least one key unknown to an observer, ``total`` is uniform over the ring to
     it, whatever it held before (one-time pad with a pseudo-random stream).
@@ -57,27 +123,10 @@ def add_masks(
     >>> x.tolist()
     [0, 1, 2, 3, 4]
     """
-    if threads <= 1 or len(total) < 2 * CHUNK:
-        return _part(total, plus, minus, profile, 0)
-    step = -(-len(total) // threads // 4) * 4  # a whole number of cipher blocks
-    starts = range(0, len(total), step)
-    with ThreadPoolExecutor(threads) as pool:
-        list(pool.map(lambda s: _part(total[s : s + step], plus, minus, profile, s // 4), starts))
 
+    def part(start: int, stop: int) -> None:
+        masks = Masks(plus, minus, profile, start, stop - start)
+        for at in range(start, stop, CHUNK):
+            masks.add_to(total[at : min(at + CHUNK, stop)])
 
-def _part(
-    total: Ring, plus: Sequence[bytes], minus: Sequence[bytes], profile: Profile, block: int
-) -> None:
-    streams: list[tuple[CipherContext, Callable[..., object]]] = [
-        *((profile.stream(key, block), np.add) for key in plus),
-        *((profile.stream(key, block), np.subtract) for key in minus),
-    ]
-    size = min(CHUNK, len(total))
-    buffer = bytearray(4 * size + 15)  # the ciphers ask for a block of room
-    mask, zeros = np.frombuffer(buffer, "<u4", count=size), memoryview(_ZEROS)
-    for start in range(0, len(total), CHUNK):
-        part = total[start : start + CHUNK]
-        n = len(part)
-        for stream, apply in streams:
-            stream.update_into(zeros[: 4 * n], buffer)
-            apply(part, mask[:n], out=part)
+    in_parts(len(total), threads, part)

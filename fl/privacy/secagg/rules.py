@@ -8,6 +8,8 @@ from dataclasses import asdict, dataclass
 from fl.arrays import Arrays
 from fl.contracts import Algorithm, BrandSum, NodeId, PrivacyPlan, SecureSum, Witness
 from fl.privacy.secagg import fixedpoint
+from fl.privacy.secagg.identity import Json
+from fl.privacy.secagg.masks import Ring
 from fl.privacy.secagg.profiles import PROFILES, Profile
 
 FEWEST = 3  # of two brands, each knows the other's update
@@ -117,10 +119,13 @@ class BrandAgg:
         first: Arrays,
         witnesses: Mapping[NodeId, Witness] | None = None,
         record: Callable[[str], None] = lambda line: None,
+        keep: Callable[[Ring], None] = lambda total: None,
+        course: Json | None = None,
     ) -> tuple[SecureSum, Mapping[NodeId, BrandSum]]:
         """Fresh identities, a roster and a plan that all approve: for simulations.
 
-        ``witnesses`` are the brands' ledgers; ``record`` is given the transcript, line by line.
+        ``witnesses`` are the brands' ledgers; ``record`` is given the transcript, line by line,
+        and ``keep`` the sums; ``course`` is what else the plan says.
 
         Raises:
             ValueError: too few brands, or the sum could overflow.
@@ -137,4 +142,6 @@ class BrandAgg:
             first=first,
             witnesses=witnesses or {},
             record=record,
+            keep=keep,
+            course=course,
         )

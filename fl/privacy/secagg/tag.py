@@ -13,37 +13,67 @@ from __future__ import annotations
 
 import numpy as np
 
-from fl.privacy.secagg.masks import Ring
+from fl.privacy.secagg.masks import CHUNK, Ring, in_parts
 from fl.privacy.secagg.profiles import Profile
 
 SIZE = 8  # bytes
 _MODULUS = 2**64
-_CHUNK = 32 * 1024
+_STEP = 16 * 1024  # entries worked on at a time: three buffers of them stay in the cache
+_ZEROS = memoryview(bytes(4 * _STEP))
 _BEYOND = 2**64  # the block of a mask stream that no vector reaches
 
 
-def tag(vector: Ring, key: bytes, sid: bytes, profile: Profile) -> int:
+class Checksum:
+    """``<r, x> mod 2^64`` of a vector from one place on, chunk by chunk.
+
+    Guarantee: of :func:`tag`.
+    """
+
+    def __init__(self, key: bytes, profile: Profile, start: int) -> None:
+        self._stream = profile.stream(key, start // 4)
+        self._buffer = bytearray(4 * _STEP + 15)
+        self._words = np.frombuffer(self._buffer, "<u4", count=_STEP)
+        self._wide, self._random = np.empty(_STEP, np.uint64), np.empty(_STEP, np.uint64)
+        self.value = 0
+
+    def add(self, chunk: Ring) -> None:
+        """Take in the next entries; signed, as they are in a vector."""
+        signed = chunk.view("<i4")
+        for at in range(0, len(chunk), _STEP):
+            part = signed[at : at + _STEP]
+            n = len(part)
+            wide, random = self._wide[:n], self._random[:n]
+            self._stream.update_into(_ZEROS[: 4 * n], self._buffer)
+            wide.view(np.int64)[:] = part
+            random[:] = self._words[:n]
+            np.multiply(wide, random, out=wide)
+            self.value += int(np.add.reduce(wide))
+
+
+def tag_key(key: bytes, sid: bytes, profile: Profile) -> bytes:
+    """What ``r`` of one round is expanded from. Guarantee: as ``key``, fresh in every round."""
+    return profile.derive(key, sid, b"tag")
+
+
+def tag(vector: Ring, key: bytes, sid: bytes, profile: Profile, threads: int = 1) -> int:
     """``<r, x> mod 2^64`` for the signed entries of a ring vector.
 
     Args:
         key: 32 bytes that all brands of the run share.
+        threads: parts of the vector worked on at once.
 
     Guarantee: who does not know ``key`` changes vector and tag together unseen with probability at
     most ``2^-32``; the tags of a sum's parts say nothing beyond the sum's tag once they are masked.
     """
-    stream = profile.stream(profile.derive(key, sid, b"tag"))
-    total, signed = 0, vector.view("<i4")
-    wide, random = np.empty(_CHUNK, np.uint64), np.empty(_CHUNK, np.uint64)
-    zeros, buffer = bytes(4 * _CHUNK), bytearray(4 * _CHUNK + 15)
-    words = np.frombuffer(buffer, "<u4", count=_CHUNK)
-    for start in range(0, len(vector), _CHUNK):
-        part = signed[start : start + _CHUNK]
-        n = len(part)
-        stream.update_into(memoryview(zeros)[: 4 * n], buffer)
-        wide.view(np.int64)[:n] = part
-        random[:n] = words[:n]
-        total += int(np.dot(wide[:n], random[:n]))
-    return total % _MODULUS
+    own = tag_key(key, sid, profile)
+
+    def part(start: int, stop: int) -> int:
+        checksum = Checksum(own, profile, start)
+        for at in range(start, stop, CHUNK):
+            checksum.add(vector[at : min(at + CHUNK, stop)])
+        return checksum.value
+
+    return sum(in_parts(len(vector), threads, part)) % _MODULUS
 
 
 def mask(plus: list[bytes], minus: list[bytes], profile: Profile) -> int:

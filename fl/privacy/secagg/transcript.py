@@ -170,12 +170,14 @@ class Verdict:
         failed: lines without a sum.
         root: hex, after the last line that passed; equals that of every brand that followed.
         problem: what is wrong and in which line, or empty.
+        terms: roster and plan of the header, if it was in order.
     """
 
     rounds: int
     failed: int
     root: str
     problem: str = ""
+    terms: Terms | None = None
 
 
 def verify_transcript(
@@ -218,8 +220,8 @@ def verify_transcript(
                 state = _advance(terms, values, follow, state, sums)
             root, sequence, rounds = next_root(root, line), about.sequence, rounds + 1
     except (ValueError, KeyError) as error:
-        return Verdict(rounds, failed, root.hex(), f"line {read}: {error}")
-    return Verdict(rounds, failed, root.hex(), "" if terms else "it is empty")
+        return Verdict(rounds, failed, root.hex(), f"line {read}: {error}", terms)
+    return Verdict(rounds, failed, root.hex(), "" if terms else "it is empty", terms)
 
 
 def _terms(line: str, roster: Roster, first: Arrays | None) -> Terms:
