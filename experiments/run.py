@@ -47,7 +47,7 @@ Exit codes: 0 done, 2 a mistake in the input (one line says where and what to do
 
 _FLAGS = {
     *("-m", "--multirun", "-c", "--cfg", "-p", "--package", "--resolve"),
-    *("-cd", "--config-dir", "-i", "--info", "--version"),
+    *("-i", "--info", "--version"),  # no other config folder: Hydra runs what a file there names
 }
 _OPEN = (
     *("data.columns", "plans", "by_epsilon"),
@@ -84,6 +84,8 @@ def _dispatch(arguments: list[str]) -> None:
     for argument in arguments:
         if argument.startswith("-") and argument.partition("=")[0] not in _FLAGS:
             raise InputError("command line", f"no option {argument!r}", "see fl-run --help")
+        if argument.lstrip("+~").startswith(("hydra.", "hydra/")):
+            raise InputError("hydra", "is not configured here: it imports names", "leave it out")
     resumes = [a.partition("=")[2] for a in arguments if a.startswith("resume=")]
     if not resumes:
         _hydra(arguments)

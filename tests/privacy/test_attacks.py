@@ -22,6 +22,7 @@ from experiments import promises, record
 from experiments.arms import Result
 from experiments.books import opened
 from experiments.journal import Piece, from_progress, memory_of
+from experiments.run import command
 from experiments.settings import settings
 from experiments.summary import _epsilon
 from fl.contracts import Examples, Memory
@@ -185,3 +186,27 @@ def test_a_brand_whose_name_begins_like_anothers_gets_nothing_of_the_others_memo
     assert kept["w"].tolist() == [1] and personal["own"]["v"].tolist() == [1, 1]
     MemoryFile(tmp_path / "memory").save(Memory(personal={"p/q": {"w": np.ones(1)}}))
     assert MemoryFile(tmp_path / "memory").load().personal.keys() == {"p/q"}
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        ("-cd", "folder"),
+        ("--config-dir=folder",),
+        ("+hydra.callbacks.x={_target_: pathlib.Path.touch}",),
+        ("hydra.searchpath=[file://folder]",),
+        ("hydra/launcher=basic",),
+    ],
+)
+def test_no_config_names_something_to_import(
+    given: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Hydra makes the callbacks that a config names before any of our code has seen it."""
+    monkeypatch.chdir(tmp_path)
+    evil = Path("folder/experiment/evil.yaml")
+    evil.parent.mkdir(parents=True)
+    call = "{_target_: os.mkdir, _args_: [made]}"
+    evil.write_text(f"# @package _global_\nhydra:\n  callbacks:\n    x: {call}\n")
+    options = ("experiment=evil", "privacy=none", "secure_sum=plain", "data=table", "out=out")
+    assert command([*given, *options]) == 2
+    assert not Path("made").exists() and not Path("out").exists()
