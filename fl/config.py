@@ -63,6 +63,7 @@ def build(cls: type[T], values: Values, where: str) -> T:
 
 
 def group(values: object, where: str) -> Values:
+    """``values`` if it is a mapping; else an ``InputError`` that names ``where``."""
     if not isinstance(values, Mapping):
         raise InputError(where, f"{values!r} is not a group of values", f"give {where}.KEY=VALUE")
     return values

@@ -42,8 +42,7 @@ class CustomerPrivacy:
 
     Attributes:
         name: ``local`` or ``distributed``.
-        epsilon: of a whole run, for a customer of one brand; None where ``noise_multiplier`` is
-            given instead.
+        epsilon: of a whole run, for a customer of one brand; None: ``noise_multiplier`` is given.
         delta: in [1e-9, 1); below 1 / customers of every brand.
         noise_multiplier: standard deviation of a gradient sum's noise over ``clip_norm``.
         clip_norm: L2 bound of one customer's gradient.

@@ -81,7 +81,7 @@ def filter_epsilon(events: Sequence[PrivacyEvent], delta: float) -> float:
     Raises:
         ValueError: ``delta`` outside [1e-9, 1).
 
-    >>> from fl.events import Gaussian
+    >>> from fl.events import Gaussian, Repeated
     >>> 2.9 < filter_epsilon([Repeated(Gaussian(10.0), 36)], 1e-5) <= 3.0
     True
     """

@@ -365,8 +365,8 @@ def test_central_noise_and_brandagg_are_refused_together(
     more = ("privacy=brand", "secure_sum=brandagg", "arms=[federated]")
     assert command(crm.options(tmp_path / "crm.csv", tmp_path / "out", *more)) == 2
     said = capsys.readouterr().err
-    assert "secure_sum: 'brandagg' lets brands recompute every model, and privacy 'brand-8'" in said
-    assert "To fix it: set privacy=distributed (brands add the noise), or secure_sum=plain" in said
+    assert "secure_sum: brandagg shows all brands each sum and who is in it, but brand adds" in said
+    assert "To fix it: set secure_sum=plain" in said
     assert not (tmp_path / "out").exists()
 
 

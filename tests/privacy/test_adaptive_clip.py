@@ -199,6 +199,7 @@ def test_a_run_books_states_and_audits_its_moving_clip(
     more = (stated, "algorithm=fedavg", "training.steps=4", "arms=[federated]", "seeds=1")
     kept = crm.run(Path("crm.csv"), Path("out"), *plan, *more)
     values = kept["statements"]["federated@local-3"]
+    assert values.pop("seed") == 0
     assert values.pop("lines")[3] == (
         "mechanism: Gaussian noise (secure) on sums, clip norm from 1 (L2) towards quantile 0.6 of "
         "the norms, from noised counts that are booked"

@@ -279,7 +279,7 @@ def _keeps(them: Books, keepers: set[str]) -> None:
 
 
 def promised(*pieces: Piece) -> dict[str, dict[str, Any]]:
-    return statements(how(), list(pieces))
+    return statements(how(), dict(enumerate(pieces)))
 
 
 def how() -> Settings:
@@ -308,6 +308,7 @@ def test_a_statement_is_about_the_costliest_seed_and_its_costliest_brand() -> No
         made = promised(*order)
         assert made.keys() == {"federated@local-3"}
         assert made["federated@local-3"]["brand"] == "south"
+        assert made["federated@local-3"]["seed"] == order.index(dear)
         expected = pld_epsilon(Repeated(ROUND, 8), 1e-5)
         assert made["federated@local-3"]["customer"]["pld"] == pytest.approx(expected)
 
