@@ -38,10 +38,10 @@ def enrolled(
         InputError: the secure sum cannot work with so many brands.
     """
     names = list(brands)
-    chosen = PlainSum() if len(names) == 1 else _fit_for(plan, summing, algorithms, first)
     archive = _Archive(transcript, first)
     archive.clear()
     try:
+        chosen = PlainSum() if len(names) == 1 else _fit_for(plan, summing, algorithms, first)
         return chosen.enrol(
             names,
             algorithms=algorithms,
