@@ -1,8 +1,9 @@
 """How long a privacy figure takes, by accountant: ``python -m experiments.bench.accounting``.
 
 Rows ``{case, metric, value, unit}``: a case is a run (rate, noise multiplier, steps, delta); of
-each accountant the figure and the median time of one call. Imports are paid before timing. The goal
-is a PLD figure of a run in under 0.5 s.
+each accountant the figure and the median time of one call, and the same of ``filter``, the budget
+that a ledger needs to admit the run. Imports are paid before timing. The goal is a PLD figure of a
+run in under 0.5 s.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from fl.events import Composed, Gaussian, PrivacyEvent, Repeated, Sampled
 from fl.privacy.accounting import ACCOUNTANTS, both
 from fl.privacy.calibration import noise_multiplier
 from fl.privacy.composition import group
+from fl.privacy.filter import filter_epsilon
 from fl.privacy.statement import Conditions, statement
 from fl.privacy.translation import meaning
 from fl.report.files import atomic_write
@@ -49,8 +51,12 @@ def rows() -> Iterator[Row]:
     for q, sigma, steps, delta in RUNS:
         event = _training(q, sigma, steps)
         case = f"q={q:g} sigma={sigma:g} T={steps} delta={delta:g}"
-        for name, accountant in ACCOUNTANTS.items():
-            value, seconds = _timed(partial(accountant, event, delta))
+        figures: dict[str, Callable[[], float]] = {
+            **{name: partial(compute, event, delta) for name, compute in ACCOUNTANTS.items()},
+            "filter": partial(filter_epsilon, [event], delta),
+        }
+        for name, figure in figures.items():
+            value, seconds = _timed(figure)
             yield {"case": case, "metric": f"{name}_epsilon", "value": value, "unit": "1"}
             yield {"case": case, "metric": f"{name}_seconds", "value": seconds, "unit": "s"}
     run, delta = _training(0.02, 1.16, 976), 1e-5

@@ -306,7 +306,14 @@ def main() -> None:
     """Measure and write."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--case", action="append", help="only this one; may be repeated")
+    cases = [*map(str, CASES), secure_round.CASE]
+    parser.add_argument(
+        "--case",
+        action="append",
+        choices=cases,
+        metavar="CASE",
+        help="only this one; may be repeated",
+    )
     options = parser.parse_args()
     rate = mask_rate()
     rows = [_row("masks", "gb_per_s", rate / 1e9, "GB/s")]
