@@ -1,0 +1,98 @@
+"""From purchases to customers' histories: what came before, and what came next.
+
+Everything a customer buys at once is a basket; a customer's baskets are in order of time. The last
+basket is the test row's target, the last but one the validation row's; what is before them is for
+training (leave one out, as in Kang and McAuley 2018, section IV-B, with baskets for items). A row
+is one history: a customer with a long past has several training rows.
+
+Who bought once only has no past to predict from: that basket is for training. A customer whose only
+basket holds a single item teaches nothing about what follows and is left out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fl.data.schema import Category, Schema
+
+HISTORY, NEXT = "history", "next"  # columns: items before, oldest first; items of the next basket
+BRAND, CUSTOMER, SPLIT = "brand", "customer", "split"
+
+
+@dataclass(frozen=True, slots=True)
+class Cut:
+    """How histories are cut into rows.
+
+    Attributes:
+        length: items of a row, the latest ones, >= 2.
+        windows: training rows a customer has at most, the latest ones, >= 1.
+        targets: items of the next basket that are looked at, the first ones, >= 1.
+    """
+
+    length: int = 50
+    windows: int = 1
+    targets: int = 20
+
+    def __post_init__(self) -> None:
+        if self.length < 2 or self.windows < 1 or self.targets < 1:
+            raise ValueError(
+                f"Expected length={self.length} >= 2, windows={self.windows} >= 1 and "
+                f"targets={self.targets} >= 1."
+            )
+
+
+def history_rows(purchases: pd.DataFrame, cut: Cut) -> pd.DataFrame:
+    """One row per history: ``brand``, ``customer``, ``split``, ``history``, ``next``.
+
+    ``history`` and ``next`` hold tuples of item names; ``next`` is empty in training rows, where
+    every item follows the one before it.
+
+    Args:
+        purchases: ``brand``, ``customer``, ``basket``, ``item`` (text), a customer's purchases in
+            order of time and a basket's side by side.
+    """
+    # An item bought twice in one basket is one want.
+    once = purchases.drop_duplicates([BRAND, CUSTOMER, "basket", "item"])
+    found: list[tuple[str, str, str, tuple[str, ...], tuple[str, ...]]] = []
+    for (brand, customer), own in once.groupby([BRAND, CUSTOMER], sort=True):
+        items, basket = own["item"].to_numpy(object), own["basket"].to_numpy(object)
+        starts = np.flatnonzero(np.r_[True, basket[1:] != basket[:-1]])
+        baskets = [tuple(part) for part in np.split(items, starts[1:])]
+        found += [(str(brand), str(customer), *row) for row in _rows(baskets, cut)]
+    return pd.DataFrame(found, columns=[BRAND, CUSTOMER, SPLIT, HISTORY, NEXT])
+
+
+def _rows(
+    baskets: Sequence[tuple[str, ...]], cut: Cut
+) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """Split, history and next basket of one customer's rows."""
+    held_out = min(2, len(baskets) - 1)
+    past = [item for basket in baskets[: len(baskets) - held_out] for item in basket]
+    for window in range(cut.windows):
+        stop = len(past) - window * cut.length
+        row = past[max(0, stop - cut.length) : max(0, stop)]
+        if len(row) >= 2:
+            yield "train", tuple(row), ()
+    for back, split in ((2, "validation"), (1, "test")):
+        if held_out >= back:
+            before = [i for basket in baskets[: len(baskets) - back] for i in basket]
+            follows = baskets[len(baskets) - back][: cut.targets]
+            yield split, tuple(before[-cut.length :]), tuple(follows)
+
+
+def with_repeats(rows: pd.DataFrame, least: int) -> pd.DataFrame:
+    """The rows of brands at which at least ``least`` customers bought more than once."""
+    tested = rows[rows[SPLIT] == "test"].groupby(BRAND)[CUSTOMER].nunique()
+    return rows[rows[BRAND].map(tested).fillna(0) >= least].reset_index(drop=True)
+
+
+def catalogue_schema(items: Sequence[str]) -> Schema:
+    """A schema whose one column is the catalogue, a public list of item names.
+
+    Its label says what a row is for: rows of histories have no other, as what follows is in them.
+    """
+    return Schema((Category(HISTORY, tuple(items)),), SPLIT, classes=("train", "validation", "test"))

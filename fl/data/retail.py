@@ -1,0 +1,97 @@
+"""An online wholesaler's invoice lines, as histories, as purchases in time, and as churn.
+
+Brand = country: the United Kingdom has 92 % of the customers, the others a handful each.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from fl.data.dataset import CC_BY, UCI, DataSet, Provenance
+from fl.data.histories import (
+    BRAND,
+    CUSTOMER,
+    SPLIT,
+    Cut,
+    catalogue_schema,
+    history_rows,
+    with_repeats,
+)
+from fl.data.schema import Number
+from fl.data.sources import filed
+
+TITLE = "Online Retail II (2009-10)"
+_PRODUCT = r"^\d{5}[A-Za-z]*$"  # other codes are postage, bank charges, corrections, tests
+_NOTE = (
+    "525,461 invoice lines, Dec 2009 to Dec 2010. Left out: 20.5 % of lines without a customer, "
+    "6,865 repeated lines, returns (C invoices), lines at no price, codes that are no product. "
+    "Brand = country, as text of the file; many customers are wholesalers. "
+)
+
+
+@dataclass(frozen=True, slots=True)
+class OnlineRetail:
+    """What a customer's next invoice holds, from the products of the invoices before.
+
+    Attributes:
+        length, windows, targets: see :class:`fl.data.histories.Cut`.
+        min_repeat: brands with fewer customers who bought at least twice are left out; 0 keeps all.
+    """
+
+    name: str = "online_retail"
+    length: int = 50
+    windows: int = 1
+    targets: int = 20
+    min_repeat: int = 5
+
+    def __post_init__(self) -> None:
+        Cut(self.length, self.windows, self.targets)
+        if self.min_repeat < 0:
+            raise ValueError(f"Expected min_repeat={self.min_repeat} >= 0.")
+
+    def load(self) -> DataSet:
+        """Read the file; the catalogue is its list of products (the five digits of a code)."""
+        lines = products(invoice_lines())
+        rows = history_rows(
+            lines.rename(columns={"Invoice": "basket"}),
+            Cut(self.length, self.windows, self.targets),
+        )
+        kept = with_repeats(rows, self.min_repeat)
+        brands = rows[BRAND].nunique() - kept[BRAND].nunique()
+        note = (
+            f"{_NOTE}Item = product, colours together. Left out: {brands} countries with fewer "
+            f"than {self.min_repeat} customers who bought twice."
+        )
+        sizes = kept[kept[SPLIT] == "test"][BRAND].value_counts()
+        return DataSet(
+            self.name,
+            kept,
+            catalogue_schema(sorted(lines["item"].unique())),
+            BRAND,
+            CUSTOMER,
+            Provenance(TITLE, f"{UCI}, no. 502", CC_BY, note),
+            {str(brand): "large" if n >= 1000 else "small" for brand, n in sizes.items()},
+            SPLIT,
+        )
+
+
+def invoice_lines() -> pd.DataFrame:
+    """Lines with a customer, once each, in order of time: ``brand``, ``customer``, ``time``, ..."""
+    path = filed("online_retail", "online_retail_ii_2009-2010.parquet", TITLE, f"{UCI}, no. 502")
+    lines = pd.read_parquet(path).drop_duplicates().dropna(subset=["Customer ID"])
+    lines[CUSTOMER] = "c" + lines["Customer ID"].astype(int).astype(str)
+    lines[BRAND] = lines["Country"].astype(str)
+    lines["time"] = pd.to_datetime(lines["InvoiceDate"])
+    lines["returned"] = lines["Invoice"].str.startswith("C")
+    return lines.sort_values(["time", "Invoice"], kind="stable").reset_index(drop=True)
+
+
+def products(lines: pd.DataFrame) -> pd.DataFrame:
+    """Purchases of products, with ``item``: the product's five digits."""
+    bought = ~lines["returned"] & (lines["Quantity"] > 0) & (lines["Price"] > 0)
+    kept = lines[bought & lines["StockCode"].str.match(_PRODUCT)].copy()
+    kept["item"] = kept["StockCode"].str[:5]
+    return kept
