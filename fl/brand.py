@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Generic
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fl.arrays import Array, Arrays
-from fl.contracts import Examples, Ints, Ledger, NodeId, PrivacyPlan, Task, Unit
+from fl.contracts import Ints, Ledger, NodeId, PrivacyPlan, R, Task, Unit
 from fl.doors import (
     Answer,
     Ask,
@@ -40,7 +41,7 @@ _CHUNK = 4096  # examples whose per-example statistics are in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
-class LocalBrand:
+class LocalBrand(Generic[R]):
     """One brand's rows behind the doors, for one request.
 
     Attributes:
@@ -56,8 +57,8 @@ class LocalBrand:
     """
 
     name: NodeId
-    splits: Mapping[str, Examples]
-    task: Task
+    splits: Mapping[str, R]
+    task: Task[R]
     plan: PrivacyPlan
     training: Training
     seed: int
@@ -121,7 +122,7 @@ class LocalBrand:
                 limits = dict(self.task.limits())
         return Counted(*self.plan.release(chunks, statistic.of, limits, seed))
 
-    def _chunks(self, model: nn.Module, examples: Examples) -> Iterator[tuple[Arrays, Ints]]:
+    def _chunks(self, model: nn.Module, examples: R) -> Iterator[tuple[Arrays, Ints]]:
         """Per-example statistics and customers, chunk by chunk; no customer is in two chunks."""
         by_customer = examples.rows(torch.argsort(examples.customer_b, stable=True))
         starts = torch.nonzero(torch.diff(by_customer.customer_b, prepend=torch.tensor([-1])))
