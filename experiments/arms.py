@@ -34,7 +34,7 @@ from fl.models.parameters import load
 from fl.privacy import NoPrivacy, PlainSum, Plan
 from fl.seeds import torch_generator
 from fl.tasks import Numbers
-from server.coordinator import Progress
+from server.coordinator import Progress, judged
 
 POOLED = "pooled"
 ALL = "(all)"  # where the scores of all brands' test rows at once are kept
@@ -243,7 +243,7 @@ def _tuned(
 def _best(progress: Progress, rounds: str) -> tuple[int, float]:
     if rounds == "best" and progress.best is not None:
         return progress.best.number, progress.best.log_loss
-    return progress.number, progress.history[-1].metrics["log_loss"]
+    return progress.number, judged(progress.history[-1].metrics)
 
 
 def _finetune(

@@ -25,6 +25,11 @@ def conversion(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
     }
 
 
+def preference(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
+    """What the protocol was, in words."""
+    return {}
+
+
 def calibration(how: Settings, pieces: Pieces) -> dict[str, list[list[float]]]:
     """Per arm, the calibration curve over the test rows of all brands and seeds."""
     curves = {}
@@ -56,4 +61,5 @@ def additive_curves(how: Settings, schema: Schema, piece: Piece) -> dict[str, An
 
 DETAILS: Mapping[str, Callable[[Settings, Schema, Pieces], dict[str, Any]]] = {
     "conversion": conversion,
+    "preference": preference,
 }

@@ -238,6 +238,10 @@ def _check_together(made: Settings) -> None:
             "set preparation.scaling=bounds",
         )
     private = [variant for variant in made.variants if variant.private]
+    guarded = [v.label for v in private if v.plan.unit is Unit.CUSTOMER]
+    if guarded and (problem := made.options.unbounded(made.architecture)):
+        why, remedy = problem
+        raise InputError("model", f"{why}, which {guarded[0]} does not allow", remedy)
     if made.preparation.scaling == "own" and private:
         raise InputError(
             "preparation.scaling",

@@ -37,6 +37,7 @@ from fl.privacy.none import NoPrivacy
 from fl.seeds import derive, torch_generator
 
 _STAYS = NoPrivacy()  # how a model is trained that never leaves
+_BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # of Adam, as its paper recommends
 _CHUNK = 4096  # examples whose per-example statistics are in memory at a time
 
 
@@ -141,7 +142,8 @@ class LocalBrand(Generic[R]):
 
 
 class _Step:
-    """SGD with momentum and weight decay on ``g + offset + pull * (w - anchor)``, in place.
+    """One step on ``g + offset + pull * (w - anchor) + decay w``, in place: SGD with momentum, or
+    Adam (Kingma and Ba, "Adam: A Method for Stochastic Optimization", ICLR 2015, Algorithm 1).
 
     Own code because the first step of any ``torch.optim`` optimizer imports a compiler (~2 s).
     """
@@ -153,6 +155,12 @@ class _Step:
         self._offset = [_like(drift.offset[n], p) for n, p in named] if drift.offset else []
         self._anchor = [_like(drift.anchor[n], p) for n, p in named] if drift.anchor else []
         self._pull, self._training = drift.pull, training
+        self._square = [torch.zeros_like(w) for w in self._weights] if self._adaptive else []
+        self._taken = 0
+
+    @property
+    def _adaptive(self) -> bool:
+        return self._training.optimizer == "adam"
 
     def __call__(self, gradient: list[Tensor] | tuple[Tensor, ...]) -> None:
         how = self._training
@@ -163,11 +171,26 @@ class _Step:
         if self._anchor and self._pull:
             away = torch._foreach_sub(self._weights, self._anchor)
             gradient = torch._foreach_add(gradient, away, alpha=self._pull)
+        if self._adaptive:
+            gradient = self._direction(list(gradient))
         if how.momentum:
             torch._foreach_mul_(self._velocity, how.momentum)
             torch._foreach_add_(self._velocity, gradient)
             gradient = self._velocity
         torch._foreach_add_(self._weights, gradient, alpha=-how.learning_rate)
+
+    def _direction(self, gradient: list[Tensor]) -> list[Tensor]:
+        """Adam's direction: the running mean over the root of the running square, both unbiased."""
+        self._taken += 1
+        torch._foreach_lerp_(self._velocity, gradient, 1 - _BETA_1)
+        torch._foreach_mul_(self._square, _BETA_2)
+        torch._foreach_addcmul_(self._square, gradient, gradient, value=1 - _BETA_2)
+        root = torch._foreach_sqrt(self._square)
+        torch._foreach_div_(root, (1 - _BETA_2**self._taken) ** 0.5)
+        torch._foreach_add_(root, _EPSILON)
+        direction = torch._foreach_div(self._velocity, root)
+        torch._foreach_div_(direction, 1 - _BETA_1**self._taken)
+        return list(direction)
 
 
 def _like(array: Array, parameter: Tensor) -> Tensor:

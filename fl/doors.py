@@ -24,6 +24,8 @@ class Training:
         batch_size: examples a step, >= 1.
         momentum: heavy-ball coefficient in [0, 1).
         weight_decay: L2 pull towards zero, >= 0.
+        optimizer: ``sgd``, or ``adam``, which starts anew with every request and needs momentum 0
+            (it has its own). Either reads gradients that the privacy plan has released already.
     """
 
     learning_rate: float = 0.1
@@ -32,6 +34,7 @@ class Training:
     batch_size: int = 64
     momentum: float = 0.0
     weight_decay: float = 0.0
+    optimizer: str = "sgd"
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf"):
@@ -45,6 +48,10 @@ class Training:
             raise ValueError(f"Expected momentum={self.momentum} in [0, 1).")
         if not 0 <= self.weight_decay < float("inf"):
             raise ValueError(f"Expected weight_decay={self.weight_decay} >= 0.")
+        if self.optimizer not in ("sgd", "adam"):
+            raise ValueError(f"Expected optimizer={self.optimizer!r} to be 'sgd' or 'adam'.")
+        if self.optimizer == "adam" and self.momentum:
+            raise ValueError(f"Expected momentum={self.momentum} to be 0 with optimizer=adam.")
 
 
 @dataclass(frozen=True, slots=True)

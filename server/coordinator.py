@@ -7,7 +7,7 @@ ends with the same arrays as one that was never interrupted.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from fl.algorithms.query import SumQuery
@@ -38,11 +38,20 @@ class Absence:
 
 @dataclass(frozen=True, slots=True)
 class Best:
-    """The model with the lowest validation log loss so far."""
+    """The model that validation judges best so far; see :func:`judged`."""
 
     number: int
     log_loss: float
     params: Arrays
+
+
+def judged(metrics: Mapping[str, float]) -> float:
+    """What validation minimises: the log loss, unless the task names another loss.
+
+    >>> judged({"log_loss": 0.5}), judged({"log_loss": 0.5, "selection_loss": 0.9})
+    (0.5, 0.9)
+    """
+    return metrics.get("selection_loss", metrics["log_loss"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +73,8 @@ class Coordinator:
         federation, algorithm, plan, summing: the plug-ins.
         seed: of the run.
         validation: the counted query for the learning curve, or None to do without.
-        metrics: from the query's answer to metrics, among them ``log_loss``.
+        metrics: from the query's answer to metrics, among them ``log_loss``, and where a task is
+            judged by something else, ``selection_loss``.
         evaluate_every: rounds between two validations; the last round is always validated.
         ledger: of this run, where the unit of privacy is a brand.
     """
@@ -117,7 +127,7 @@ class Coordinator:
         params = self.params(progress)
         answer = self._round("validate", progress.number, params, self.validation)
         point = Point(progress.number, self.metrics(answer.state))
-        loss = point.metrics["log_loss"]
+        loss = judged(point.metrics)
         best = progress.best
         if best is None or loss < best.log_loss:
             best = Best(progress.number, loss, params)

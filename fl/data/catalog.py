@@ -8,7 +8,11 @@ from __future__ import annotations
 from fl.data.benchmarks import Adult, HeartDisease
 from fl.data.coupon import InvehicleCoupon
 from fl.data.panel import Panel, PanelStores
+from fl.data.panel_histories import PanelHistories
 from fl.data.public import BankMarketing, OnlineShoppers
+from fl.data.retail import OnlineRetail
+from fl.data.retail_churn import RetailChurn, RetailHazard
+from fl.data.sequences import AmazonDomains, MovieLens
 from fl.data.table import Table
 
 __all__ = ["DATASETS", "Source"]
@@ -16,6 +20,12 @@ __all__ = ["DATASETS", "Source"]
 Source = (
     Panel
     | PanelStores
+    | PanelHistories
+    | OnlineRetail
+    | RetailChurn
+    | RetailHazard
+    | AmazonDomains
+    | MovieLens
     | OnlineShoppers
     | BankMarketing
     | InvehicleCoupon
@@ -27,6 +37,12 @@ Source = (
 DATASETS: dict[str, type[Source]] = {
     "panel": Panel,
     "panel_stores": PanelStores,
+    "panel_histories": PanelHistories,
+    "online_retail": OnlineRetail,
+    "retail_churn": RetailChurn,
+    "retail_hazard": RetailHazard,
+    "amazon_domains": AmazonDomains,
+    "movielens_100k": MovieLens,
     "online_shoppers": OnlineShoppers,
     "bank_marketing": BankMarketing,
     "invehicle_coupon": InvehicleCoupon,

@@ -31,11 +31,14 @@ class Cut:
         length: items of a row, the latest ones, >= 2.
         windows: training rows a customer has at most, the latest ones, >= 1.
         targets: items of the next basket that are looked at, the first ones, >= 1.
+        new_only: of the next basket, only what the customer never bought before; where nothing of
+            it is new there is no such row.
     """
 
     length: int = 50
     windows: int = 1
     targets: int = 20
+    new_only: bool = False
 
     def __post_init__(self) -> None:
         if self.length < 2 or self.windows < 1 or self.targets < 1:
@@ -80,8 +83,10 @@ def _rows(
     for back, split in ((2, "validation"), (1, "test")):
         if held_out >= back:
             before = [i for basket in baskets[: len(baskets) - back] for i in basket]
-            follows = baskets[len(baskets) - back][: cut.targets]
-            yield split, tuple(before[-cut.length :]), tuple(follows)
+            known = set(before) if cut.new_only else set()
+            follows = [i for i in baskets[len(baskets) - back] if i not in known]
+            if follows:
+                yield split, tuple(before[-cut.length :]), tuple(follows[: cut.targets])
 
 
 def with_repeats(rows: pd.DataFrame, least: int) -> pd.DataFrame:
@@ -95,4 +100,6 @@ def catalogue_schema(items: Sequence[str]) -> Schema:
 
     Its label says what a row is for: rows of histories have no other, as what follows is in them.
     """
-    return Schema((Category(HISTORY, tuple(items)),), SPLIT, classes=("train", "validation", "test"))
+    return Schema(
+        (Category(HISTORY, tuple(items)),), SPLIT, classes=("train", "validation", "test")
+    )

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 
 from fl.data.dataset import CC_BY, UCI, DataSet, Provenance
@@ -20,12 +19,11 @@ from fl.data.histories import (
     history_rows,
     with_repeats,
 )
-from fl.data.schema import Number
 from fl.data.sources import filed
 
 TITLE = "Online Retail II (2009-10)"
 _PRODUCT = r"^\d{5}[A-Za-z]*$"  # other codes are postage, bank charges, corrections, tests
-_NOTE = (
+NOTE = (
     "525,461 invoice lines, Dec 2009 to Dec 2010. Left out: 20.5 % of lines without a customer, "
     "6,865 repeated lines, returns (C invoices), lines at no price, codes that are no product. "
     "Brand = country, as text of the file; many customers are wholesalers. "
@@ -37,7 +35,7 @@ class OnlineRetail:
     """What a customer's next invoice holds, from the products of the invoices before.
 
     Attributes:
-        length, windows, targets: see :class:`fl.data.histories.Cut`.
+        length, windows, targets, new_only: see :class:`fl.data.histories.Cut`.
         min_repeat: brands with fewer customers who bought at least twice are left out; 0 keeps all.
     """
 
@@ -45,6 +43,7 @@ class OnlineRetail:
     length: int = 50
     windows: int = 1
     targets: int = 20
+    new_only: bool = False
     min_repeat: int = 5
 
     def __post_init__(self) -> None:
@@ -57,12 +56,14 @@ class OnlineRetail:
         lines = products(invoice_lines())
         rows = history_rows(
             lines.rename(columns={"Invoice": "basket"}),
-            Cut(self.length, self.windows, self.targets),
+            Cut(self.length, self.windows, self.targets, self.new_only),
         )
         kept = with_repeats(rows, self.min_repeat)
         brands = rows[BRAND].nunique() - kept[BRAND].nunique()
         note = (
-            f"{_NOTE}Item = product, colours together. Left out: {brands} countries with fewer "
+            f"{NOTE}Item = product, colours together. Looked for: "
+            + ("products the customer never bought before. " if self.new_only else "all products. ")
+            + f"Left out: {brands} countries with fewer "
             f"than {self.min_repeat} customers who bought twice."
         )
         sizes = kept[kept[SPLIT] == "test"][BRAND].value_counts()

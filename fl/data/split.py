@@ -68,7 +68,14 @@ def by_stratum(
 def validation_only(
     fixed: pd.Series, customers: pd.Series, fractions: Fractions, seed: int
 ) -> Names:
-    """Keep the publisher's test rows; draw validation customers from the rest by hash."""
+    """Keep the publisher's test rows; draw validation customers from the rest by hash.
+
+    Validation rows that are fixed as well are kept, or with a share of 0 are training rows.
+    """
+    if (fixed == "validation").any():
+        return fixed.replace({} if fractions.validation else {"validation": "train"}).to_numpy(
+            object
+        )
     names = np.where(_uniforms(customers, seed) < fractions.validation, "validation", "train")
     return np.where(fixed.to_numpy() == "test", "test", names).astype(object)
 

@@ -1,10 +1,10 @@
 """Matrix factorisation whose customer vectors never leave the brand, nor exist between two uses.
 
 Ammad-ud-din, Ivannikova, Khan, Oyomno, Fu, Tan, Flanagan, "Federated Collaborative Filtering for
-Privacy-Preserving Personalized Recommendation System", arXiv 1901.09888, section 3: item factors are
-shared; a customer's vector is solved from the customer's own items where they lie (equation 4, a
-ridge regression), and only gradients of item factors are sent. Here the loss of the item factors is
-the softmax of the items that follow, not squared error, so that it ranks.
+Privacy-Preserving Personalized Recommendation System", arXiv 1901.09888, section 3: item factors
+are shared; a customer's vector is solved from the customer's own items where they lie (a ridge
+regression), and only gradients of item factors are sent. Here the loss of the item factors is the
+softmax of the items that follow, not squared error, so that it ranks.
 
 Legend: ``q_i`` factors of item ``i``, ``p`` a customer's vector, ``lambda`` the ridge:
 ``p = (sum q_i q_i^T + lambda I)^-1 sum q_i`` over the items bought so far.

@@ -9,14 +9,14 @@ embeddings only, whose gradients a privacy plan can bound for every customer at 
 There is no parameter per customer: what is known of a customer is computed from the history, at the
 brand, whenever it is needed. All parameters belong to items, and are what brands share.
 
-Suffixes: ``_b`` customer's row, ``_l`` place in the history, ``_d`` width, ``_t`` places of all rows
-that count, side by side, ``_h`` attention head.
+Suffixes: ``_b`` customer's row, ``_l`` place in the history, ``_d`` width.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -31,12 +31,12 @@ class SasRecModule(nn.Module):
     def __init__(self, items: int, length: int, how: SasRec) -> None:
         super().__init__()
         d = how.dim
-        self.how, self.length, self.row_by_row = how, length, not how.packed
+        self.how, self.length, self.row_by_row = how, length, how.per_customer
         self.rng: torch.Generator | None = None  # of dropout masks and sampled items
         self.item = nn.Embedding(items + 1, d, padding_idx=0, _weight=torch.zeros(items + 1, d))
         self.position = nn.Embedding(length, d, _weight=torch.zeros(length, d))
         self.blocks = nn.ModuleList(_Block(d) for _ in range(how.blocks))
-        self.output = None if how.tied else linear(d, items)
+        self.output = linear(d, items) if how.per_customer else None
 
     def forward(self, item_bl: Tensor) -> Tensor:
         """The state after each place of the history, float32 ``[b, l, d]``.
@@ -54,8 +54,7 @@ class SasRecModule(nn.Module):
         causal_ll = torch.ones(places, places, dtype=torch.bool).tril()
         may_bll = causal_ll & real_bl[:, None, :] | torch.eye(places, dtype=torch.bool)  # itself
         for block in self.blocks:
-            x = x + self._drop(self._attend(block, _norm(x), may_bll, at))
-            x = x + self._drop(block.narrow(self._drop(torch.relu(block.wide(_norm(x))))))
+            x = self._through(block, x, may_bll, at)
         return _unpack(_norm(x), at, real_bl)
 
     def score(self, state: Tensor) -> Tensor:
@@ -70,6 +69,13 @@ class SasRecModule(nn.Module):
         if self.output is None:
             return self.item(item), torch.zeros(())
         return self.output.weight[item - 1], self.output.bias[item - 1]
+
+    def _through(self, block: Any, x: Tensor, may_bll: Tensor, at: Tensor | None) -> Tensor:
+        """One block: attention, then the point-wise layers, each on normed input and added."""
+        x = x + self._drop(self._attend(block, _norm(x), may_bll, at))
+        hidden = self._drop(torch.relu(block.wide(_norm(x))))
+        out: Tensor = x + self._drop(block.narrow(hidden))
+        return out
 
     def _attend(self, block: _Block, x: Tensor, may_bll: Tensor, at: Tensor | None) -> Tensor:
         b, places, heads = len(may_bll), may_bll.shape[1], self.how.heads
@@ -110,10 +116,9 @@ class SasRec:
         blocks: attention blocks, >= 1.
         heads: attention heads, >= 1.
         dropout: rate in [0, 1); its masks are drawn from the run's seed, never from secrets.
-        tied: score items by their input embeddings, as the paper does. A privacy plan needs
-            ``false``: it bounds gradients layer by layer, and a shared table has no layer of its own.
-        packed: compute on the places that hold an item only, several times faster where histories
-            are short. A privacy plan needs ``false``: it must see every layer customer by customer.
+        per_customer: let a privacy plan see every layer customer by customer: items are scored by
+            weights of their own instead of their input embeddings (the paper's choice), and padding
+            is computed with, several times slower where histories are short. Needs dropout 0.
     """
 
     name: str = "sasrec"
@@ -121,8 +126,7 @@ class SasRec:
     blocks: int = 2
     heads: int = 1
     dropout: float = 0.2
-    tied: bool = True
-    packed: bool = True
+    per_customer: bool = False
 
     def __post_init__(self) -> None:
         if min(self.dim, self.blocks, self.heads) < 1 or self.dim % self.heads:
@@ -132,6 +136,8 @@ class SasRec:
             )
         if not 0 <= self.dropout < 1:
             raise ValueError(f"Expected dropout={self.dropout} in [0, 1).")
+        if self.per_customer and self.dropout:
+            raise ValueError(f"Expected dropout={self.dropout} to be 0 with per_customer=true.")
 
     def build(self, items: int, length: int, rng: torch.Generator) -> SasRecModule:
         """A fresh module for a catalogue of ``items`` and histories of at most ``length``."""
@@ -148,14 +154,11 @@ class SasRec:
         return model
 
     def unbounded(self) -> tuple[str, str] | None:
-        """Why no bound can be put on each customer's gradient, and what to set instead."""
-        if self.packed or self.tied or self.dropout:
-            return (
-                f"packed={self.packed}, tied={self.tied}, dropout={self.dropout:g}: a privacy plan "
-                "bounds gradients customer by customer and layer by layer",
-                "set model=sasrec_private (packed=false, tied=false, dropout=0)",
-            )
-        return None
+        """Why a privacy plan cannot bound each customer's gradient, and what to set instead."""
+        if self.per_customer:
+            return None
+        remedy = "set model.per_customer=true and model.dropout=0"
+        return "its layers see all customers of a batch at once", remedy
 
 
 def _norm(x: Tensor) -> Tensor:

@@ -28,6 +28,7 @@ from fl.report.binary import (
     log_loss,
     pr_auc,
 )
+from fl.report.ranking import coverage, hr_at_10, hr_at_10_of_100, ndcg_at_10, ndcg_at_10_of_100
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,35 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             "Lift, top decile",
             True,
             "How many times more positives the best-ranked tenth holds than a random tenth.",
+        ),
+        "ndcg_at_10": Metric(
+            ndcg_at_10,
+            "NDCG@10",
+            True,
+            "How high the items wanted next stand among the ten recommended from the whole "
+            "catalogue: 1 at the top, less further down, 0 outside.",
+        ),
+        "hr_at_10": Metric(
+            hr_at_10,
+            "HR@10",
+            True,
+            "Share of the items wanted next that are among the ten recommended.",
+        ),
+        "ndcg_at_10_of_100": Metric(
+            ndcg_at_10_of_100,
+            "NDCG@10 of 100",
+            True,
+            "NDCG@10 against 99 items drawn from those the customer does not have, in expectation "
+            "over the draw; far easier, and for comparison with the literature only.",
+        ),
+        "hr_at_10_of_100": Metric(
+            hr_at_10_of_100,
+            "HR@10 of 100",
+            True,
+            "HR@10 against 99 drawn items, likewise.",
+        ),
+        "coverage": Metric(
+            coverage, "Coverage", True, "Share of the catalogue that is recommended to anybody."
         ),
     }
 )

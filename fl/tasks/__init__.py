@@ -18,6 +18,7 @@ from fl.arrays import Arrays
 from fl.contracts import R, Task
 from fl.data.schema import Schema
 from fl.tasks.conversion import ConversionOptions
+from fl.tasks.preference import PreferenceOptions
 
 Numbers = npt.NDArray[np.number]
 
@@ -60,5 +61,12 @@ class TaskConfig(Protocol):
     def task(self, schema: Schema, architecture: Any) -> Trained[Any]:
         """The task in this schema, with one of ``models``."""
 
+    def unbounded(self, architecture: Any) -> tuple[str, str] | None:
+        """Why no privacy plan can bound a customer's gradient in this model, and what to set
+        instead; None if one can."""
 
-TASKS: dict[str, type[TaskConfig]] = {"conversion": ConversionOptions}
+
+TASKS: dict[str, type[TaskConfig]] = {
+    "conversion": ConversionOptions,
+    "preference": PreferenceOptions,
+}

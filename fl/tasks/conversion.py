@@ -137,6 +137,10 @@ class ConversionOptions:
         """The task in this schema."""
         return Conversion(schema, architecture, self.score_bins)
 
+    def unbounded(self, architecture: ModelConfig) -> tuple[str, str] | None:
+        """Every model of this task can be trained under a plan."""
+        return None
+
 
 def metrics(sums: Arrays) -> dict[str, float]:
     """Metrics of a whole federation from its summed statistics (or their mean).

@@ -5,16 +5,18 @@ is known of a customer is computed from that row, at the brand, whenever it is n
 parameter per customer, so nothing of a customer could be sent by mistake. All parameters belong to
 items, and are what brands share.
 
-Items outside the catalogue are left out of histories; as a next item such a one cannot be found, and
-counts as missed. A row with nothing before it is scored by what the model says of an empty history.
-An item that a brand never sold can still be recommended there: others have taught its parameters.
+Items outside the catalogue are left out of histories; as a next item such a one cannot be found,
+and counts as missed. A row with nothing before it is scored by what the model says of an empty
+history. An item that a brand never sold can still be recommended there: others have taught its
+parameters.
 
-Suffixes: ``_b`` row, ``_l`` place in the history, ``_k`` item of the next basket, ``_n`` item of the
-catalogue, ``_t`` pairs of a state and the item that followed it.
+Suffixes: ``_b`` row, ``_l`` place in the history, ``_k`` item of the next basket, ``_n`` item of
+the catalogue, ``_t`` pairs of a state and the item that followed it.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
@@ -162,6 +164,7 @@ class Preference:
         n = max(float(of["examples"]), 1e-12)
         told = {
             "log_loss": float(of["log_loss"]) / n,
+            "selection_loss": 1 - float(of["gain"]) / n,  # a ranking may improve as the loss grows
             "ndcg_at_10": float(of["gain"]) / n,
             "hr_at_10": float(of["hit"]) / n,
             "ndcg_at_10_of_100": float(of["gain_sampled"]) / n,
@@ -173,8 +176,12 @@ class Preference:
 
     def _loss(self, model: Any, state_td: Tensor, item_t: Tensor) -> Tensor:
         """One loss for each pair, ``[t]``."""
+        loss_t: Tensor
         if self.how.loss == "softmax":
-            return nn.functional.cross_entropy(model.score(state_td), item_t - 1, reduction="none")
+            loss_t = nn.functional.cross_entropy(
+                model.score(state_td), item_t - 1, reduction="none"
+            )
+            return loss_t
         own_td, bias_t = model.output_of(item_t)
         own_t = (state_td * own_td).sum(1) + bias_t
         shape = (len(item_t), self.how.sampled) if self.how.loss == "bce" else (self.how.sampled,)
@@ -187,8 +194,11 @@ class Preference:
         other_tk = other_tk.masked_fill(other == item_t[:, None], -1e9)  # drawn itself
         if self.how.loss == "bce":
             softplus = nn.functional.softplus
-            return softplus(-own_t) + softplus(other_tk).sum(1)
-        return torch.logsumexp(torch.cat([own_t[:, None], other_tk], 1), 1) - own_t
+            loss_t = softplus(-own_t) + softplus(other_tk).sum(1)
+        else:  # those drawn stand for all the others
+            other_tk = other_tk + math.log(max(1, self.items - 1) / self.how.sampled)
+            loss_t = torch.logsumexp(torch.cat([own_t[:, None], other_tk], 1), 1) - own_t
+        return loss_t
 
     def _scored(self, model: Any, batch: Histories) -> Floats:
         places = max(1, int((batch.item_bl > 0).sum(1).max()))
@@ -269,6 +279,15 @@ class PreferenceOptions:
             )
         return Preference(schema, architecture, self)
 
+    def unbounded(self, architecture: RecommenderConfig) -> tuple[str, str] | None:
+        """A loss that samples items is random, and its gradient of no single customer."""
+        if self.loss != "softmax":
+            return (
+                f"loss={self.loss} draws items for all customers at once",
+                "set task.loss=softmax",
+            )
+        return architecture.unbounded()
+
 
 def _marked(number_bx: Ints, items: int) -> npt.NDArray[np.bool_]:
     """Which items of the catalogue are named, ``[b, items]``."""
@@ -278,15 +297,16 @@ def _marked(number_bx: Ints, items: int) -> npt.NDArray[np.bool_]:
 
 
 def _mean_over(value_bk: Floats, counted_bk: npt.NDArray[np.bool_]) -> Floats:
-    total_b: Floats = np.where(counted_bk, value_bk, 0.0).sum(1)
-    return total_b / np.maximum(counted_bk.sum(1), 1)
+    mean_b: Floats = np.where(counted_bk, value_bk, 0.0).sum(1) / np.maximum(counted_bk.sum(1), 1)
+    return mean_b
 
 
 def _log_loss(score_bn: Floats, place_bk: Ints, asked_bk: npt.NDArray[np.bool_]) -> Floats:
     """Mean negative log likelihood of the items asked for, each at most the limit; NaN if scores
     are."""
     own_bk = np.take_along_axis(score_bn, np.maximum(place_bk, 0), 1)
-    total_b1 = logsumexp(score_bn, axis=1, keepdims=True)
+    best_b1 = score_bn.max(1, keepdims=True)
+    total_b1 = np.log(np.exp(score_bn - best_b1).sum(1, keepdims=True)) + best_b1
     loss_bk = np.where(place_bk >= 0, total_b1 - own_bk, _LOSS_LIMIT)
     return _mean_over(np.minimum(loss_bk, _LOSS_LIMIT), asked_bk)
 

@@ -1,10 +1,10 @@
 """Where the item that came next stands in a ranking of the catalogue, and what that is worth.
 
 An item's rank is how many others score higher, a tie counting half. Two competitions are held for
-each item that came next: against the whole catalogue, and against 99 items drawn from those that the
-customer does not have yet, as much of the literature does. Of the second, the expectation over all
-draws is taken, which follows from the rank alone (Krichene and Rendle, "On Sampled Metrics for Item
-Recommendation", KDD 2020, section 4): no draw, no luck.
+each item that came next: against the whole catalogue, and against 99 items drawn from those that
+the customer does not have yet, as much of the literature does. Of the second, the expectation over
+all draws is taken, which follows from the rank alone (Krichene and Rendle, "On Sampled Metrics for
+Item Recommendation", KDD 2020, section 4): no draw, no luck.
 
 Legend: ``_b`` row, ``_k`` item of the next basket, ``_n`` item of the catalogue; ``r`` rank from 0,
 ``m`` competitors.
@@ -13,14 +13,15 @@ Legend: ``_b`` row, ``_k`` item of the next basket, ``_n`` item of the catalogue
 from __future__ import annotations
 
 import numpy as np
+import numpy.typing as npt
 
-from fl.contracts import Floats
+from fl.contracts import Floats, Ints
 
 TOP = 10  # places of the list that a customer is shown
 NEGATIVES = 99
 
 
-def ranks(score_bn: Floats, target_bk: np.ndarray, out_bn: np.ndarray) -> Floats:
+def ranks(score_bn: Floats, target_bk: Ints, out_bn: npt.NDArray[np.bool_]) -> Floats:
     """Rank from 0 of each target among the items that compete with it, ``[b, k]``.
 
     Args:
@@ -29,14 +30,14 @@ def ranks(score_bn: Floats, target_bk: np.ndarray, out_bn: np.ndarray) -> Floats
         out_bn: bool, items that compete with no target (the targets themselves among them).
     """
     score_bn = np.where(np.isnan(score_bn), -np.inf, score_bn)
-    own_bk = np.take_along_axis(score_bn, np.maximum(target_bk, 0), 1)
-    rivals_bn = np.where(out_bn, -np.inf, score_bn)
     found = np.full(target_bk.shape, np.inf)
-    for k in range(target_bk.shape[1]):
-        own_b1 = own_bk[:, k, None]
-        higher = (rivals_bn > own_b1).sum(1)
-        ties = ((rivals_bn == own_b1) & ~out_bn).sum(1)
-        found[:, k] = np.where(target_bk[:, k] >= 0, higher + ties / 2, np.inf)
+    for b, (score_n, target_k) in enumerate(zip(score_bn, target_bk, strict=True)):
+        asked_k = target_k >= 0
+        rivals_m = np.sort(score_n[~out_bn[b]])
+        own_k = score_n[target_k[asked_k]]
+        higher_k = len(rivals_m) - np.searchsorted(rivals_m, own_k, "right")
+        as_high_k = len(rivals_m) - np.searchsorted(rivals_m, own_k, "left")
+        found[b, asked_k] = (higher_k + as_high_k) / 2
     return found
 
 
@@ -66,14 +67,31 @@ def sampled_gains(rank: Floats, rivals: Floats) -> tuple[Floats, Floats]:
     >>> [round(float(x[0]), 4) for x in sampled_gains(np.array([1.0]), np.array([9900.0]))]
     [1.0, 0.9963]
     """
-    from scipy.stats import hypergeom
-
     known = np.isfinite(rank)
-    good = np.floor(np.where(known, np.minimum(rank, rivals), 0)).astype(np.int64)
-    many = np.maximum(rivals, 0).astype(np.int64)
+    many = np.where(known, np.maximum(rivals, 0), 0).astype(np.int64)
+    good = np.floor(np.where(known, np.minimum(rank, many), 0)).astype(np.int64)
     drawn = np.minimum(many, NEGATIVES)
-    ahead = np.arange(TOP)
-    chance = hypergeom.pmf(ahead, many[..., None], good[..., None], drawn[..., None])
-    hit = np.where(known, chance.sum(-1), 0.0)
-    gain = np.where(known, (chance / np.log2(ahead + 2)).sum(-1), 0.0)
-    return np.clip(hit, 0.0, 1.0), np.clip(gain, 0.0, 1.0)
+    log_factorial = np.concatenate([[0.0], np.log(np.arange(1, many.max(initial=0) + 1)).cumsum()])
+    hit, gain = np.zeros(rank.shape), np.zeros(rank.shape)
+    for ahead in range(TOP):  # so many of the better ones are among those drawn
+        chance = np.exp(
+            _log_choose(log_factorial, good, np.full_like(good, ahead))
+            + _log_choose(log_factorial, many - good, drawn - ahead)
+            - _log_choose(log_factorial, many, drawn)
+        )
+        hit += chance
+        gain += chance / np.log2(ahead + 2)
+    return np.where(known, np.minimum(hit, 1.0), 0.0), np.where(known, np.minimum(gain, 1.0), 0.0)
+
+
+def _log_choose(log_factorial: Floats, n: Ints, k: Ints) -> Floats:
+    """Logarithm of the number of ways to choose ``k`` of ``n``; minus infinity where there is none.
+
+    >>> log_factorial = np.log([1, 1, 2, 6])
+    >>> np.exp(_log_choose(log_factorial, np.array([3, 3]), np.array([2, 4]))).round(6).tolist()
+    [3.0, 0.0]
+    """
+    possible = (k >= 0) & (k <= n)
+    inside = np.where(possible, k, 0)
+    found = log_factorial[n] - log_factorial[inside] - log_factorial[n - inside]
+    return np.where(possible, found, -np.inf)
