@@ -46,9 +46,9 @@ class AmazonDomains:
         """Read one line a customer: the customer, then items in order of time."""
         rows = pd.concat([self._purchases(shop) for shop in self.shops], ignore_index=True)
         note = (
-            "Reviews of customers and items with at least five, as prepared for S3-Rec (Zhou et al. "
-            "2020). Item numbers are renumbered in each shop, so shops share no "
-            "item. Last review = test, last but one = validation."
+            "Reviews of customers and items with at least five, as prepared for S3-Rec (Zhou et "
+            "al. 2020). Item numbers are renumbered in each shop, so shops share no item. "
+            "Last review = test, last but one = validation."
         )
         return DataSet(
             self.name,

@@ -149,7 +149,6 @@ class SasRec:
         for layer in model.modules():
             if isinstance(layer, nn.Linear):
                 uniform_(layer.weight, layer.in_features, rng)
-        seed = torch.randint(2**62, (), generator=rng)
         model.rng = torch_generator(int(torch.randint(2**62, (), generator=rng)), "masks")
         return model
 

@@ -55,7 +55,8 @@ def test_one_purchase_is_for_training_and_a_single_item_teaches_nothing() -> Non
 
 def test_long_histories_become_several_rows_and_the_latest_count() -> None:
     assert cut_of("abcdefg", "h", "i", length=3, windows=2) == [
-        ("train", "efg", ""), ("train", "bcd", ""), ("validation", "efg", "h"), ("test", "fgh", "i"),
+        ("train", "efg", ""), ("train", "bcd", ""),
+        ("validation", "efg", "h"), ("test", "fgh", "i"),
     ]  # fmt: skip
 
 
