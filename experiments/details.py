@@ -54,6 +54,20 @@ def additive_curves(how: Settings, schema: Schema, piece: Piece) -> dict[str, An
     }
 
 
+def text(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
+    """How often each class is found, and what it is taken for: the federated arm, all seeds."""
+    key = arm_key("federated", how.variants[0])
+    found = [s for p in pieces.values() if (s := scored_rows(p, key, ALL)) is not None]
+    if not found:
+        return {"confusion": None}
+    names = schema.classes or (*schema.negative, schema.positive)
+    counts = np.zeros((len(names), len(names)), np.int64)
+    for y, p in found:
+        np.add.at(counts, (y.astype(np.int64), p.argmax(1)), 1)
+    return {"confusion": {"classes": list(names), "counts": counts.tolist()}}
+
+
 DETAILS: Mapping[str, Callable[[Settings, Schema, Pieces], dict[str, Any]]] = {
     "conversion": conversion,
+    "text": text,
 }

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 from fl.data.benchmarks import Adult, HeartDisease
 from fl.data.coupon import InvehicleCoupon
+from fl.data.intents import Banking77, SmpIntents
 from fl.data.panel import Panel, PanelStores
 from fl.data.public import BankMarketing, OnlineShoppers
+from fl.data.reviews import CarForum, Reviews
 from fl.data.table import Table
 
 __all__ = ["DATASETS", "Source"]
@@ -21,6 +23,10 @@ Source = (
     | InvehicleCoupon
     | HeartDisease
     | Adult
+    | Reviews
+    | CarForum
+    | SmpIntents
+    | Banking77
     | Table
 )
 
@@ -32,5 +38,9 @@ DATASETS: dict[str, type[Source]] = {
     "invehicle_coupon": InvehicleCoupon,
     "heart_disease": HeartDisease,
     "adult": Adult,
+    "reviews": Reviews,
+    "car_forum": CarForum,
+    "smp_intents": SmpIntents,
+    "banking77": Banking77,
     "table": Table,
 }

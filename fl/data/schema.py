@@ -106,7 +106,7 @@ class Schema:
             raise InputError(
                 f"{where}, column {messages[0]}", "this task reads no messages", "choose task=text"
             )
-        self._require_columns(table, where)
+        self.require_columns(table, where)
         labels = self.positives(table, where)
         numbers = [c.scale(_numeric(table[c.name], c, where)) for c in self.numbers]
         codes = [c.encode(text_cells(table[c.name])) for c in self.codes]
@@ -153,7 +153,8 @@ class Schema:
             )
         return codes.astype(np.int64)
 
-    def _require_columns(self, table: pd.DataFrame, where: str) -> None:
+    def require_columns(self, table: pd.DataFrame, where: str) -> None:
+        """Refuse a table that lacks a feature or the label (InputError)."""
         needed = [column.name for column in self.columns] + [self.label]
         missing = [name for name in needed if name not in table.columns]
         if missing:

@@ -180,9 +180,6 @@ def joined(signals: Sequence[EmbeddingSignals]) -> EmbeddingSignals:
     )
 
 
-Signals = LinearSignals | EmbeddingSignals
-
-
 def _square_norms(values: Tensor, dim: int | tuple[int, ...]) -> Tensor:
     """Squared L2 norms in float64.
 

@@ -19,15 +19,8 @@ from typing import Any
 import numpy as np
 
 from fl.report.binary import NAN as NAN
-from fl.report.binary import (
-    accuracy,
-    auc,
-    brier,
-    calibration_error,
-    lift_top_decile,
-    log_loss,
-    pr_auc,
-)
+from fl.report.binary import auc, brier, lift_top_decile, pr_auc
+from fl.report.classes import accuracy, calibration_error, log_loss, macro_f1
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +60,17 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             "base rate.",
         ),
         "accuracy": Metric(
-            accuracy, "Accuracy", True, "Share of rows predicted right at a threshold of 0.5."
+            accuracy,
+            "Accuracy",
+            True,
+            "Share of rows predicted right, at a threshold of 0.5 or as the most probable class.",
+        ),
+        "macro_f1": Metric(
+            macro_f1,
+            "Macro F1",
+            True,
+            "Harmonic mean of precision and recall of each class, averaged over the classes: rare "
+            "ones count as much as common ones.",
         ),
         "log_loss": Metric(
             log_loss,

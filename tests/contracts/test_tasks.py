@@ -24,7 +24,13 @@ def _conversion() -> World:
     return task, worlds.splits(task, "b0")["train"]
 
 
-WORLDS: dict[str, Callable[[], World]] = {"conversion": _conversion}
+def _text() -> World:
+    task = worlds.text_task()
+    table = worlds.messages(60)
+    return task, task.examples(table, np.arange(len(table)), "brand")
+
+
+WORLDS: dict[str, Callable[[], World]] = {"conversion": _conversion, "text": _text}
 
 
 def model_of(task: Trained[Any]) -> torch.nn.Module:
