@@ -145,8 +145,10 @@ def run_seed(
     task = how.task(shared_schema(data, tables, how, seed))
     bench = Bench(how, task, seed, encode(task, tables, how.preparation.scaling), journal, tick)
     results = arms.all_arms(bench)
-    content = {f"y/{b}": s["test"].y_b.numpy() for b, s in bench.rows.brands.items()}
-    content[f"y/{arms.ALL}"] = bench.rows.pooled["test"].y_b.numpy()
+    content: dict[str, Any] = {
+        f"y/{b}": task.truth(s["test"]) for b, s in bench.rows.brands.items()
+    }
+    content[f"y/{arms.ALL}"] = task.truth(bench.rows.pooled["test"])
     for arm, result in results.items():
         for brand, p in arms.scores(bench, arm, result).items():
             content[f"p/{arm}/{brand}"] = p

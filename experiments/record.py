@@ -14,15 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arms import Result
+from experiments.details import DETAILS
 from experiments.journal import Piece, stored_plan
 from experiments.prepare import Tables, shared_schema
 from experiments.promises import statements
 from experiments.settings import Settings
-from experiments.summary import additive_curves, calibration, summarise_run
+from experiments.summary import summarise_run
 from experiments.tuning import TUNED
 from fl import arrays
 from fl.contracts import Unit
 from fl.data.dataset import DataSet
+from fl.data.divide import BrandTable
 from fl.events import to_json as to_event
 from fl.privacy import BrandPrivacy, Plan
 from fl.report.files import atomic_write
@@ -44,7 +46,7 @@ def opening(how: Settings, data: DataSet, tables: Tables) -> dict[str, Any]:
         brand: {
             "rows": len(table.rows),
             "customers": len(set(table.customers.tolist())),
-            "positives": int(data.schema.positives(table.rows, f"brand {brand}").sum()),
+            **_labels(data, table, brand),
         }
         for brand, table in tables.items()
     }
@@ -152,8 +154,7 @@ def publish(
         },
         "absent": [a for piece in pieces.values() for a in piece.note["absent"]],
         "history": [h for piece in pieces.values() for h in piece.note["history"]],
-        "calibration": calibration(how, pieces),
-        "additive": additive_curves(how, schema, pieces[how.seeds[0]]),
+        **DETAILS[how.options.name](how, schema, pieces),
         "gains": summary.gains[how.variants[0].label],
         "gains_by_privacy": summary.gains,
         "statements": statements(how, pieces),
@@ -164,6 +165,14 @@ def publish(
     atomic_write(out / "models.npz", arrays.to_bytes(_models(pieces)))
     write_report(out, summary.rows, run)
     write(out, {**run, "status": "finished"})
+
+
+def _labels(data: DataSet, table: BrandTable, brand: str) -> dict[str, Any]:
+    """How many of a brand's rows are positive, or of each class."""
+    codes = data.schema.targets(table.rows, f"brand {brand}")
+    if not data.schema.classes:
+        return {"positives": int(codes.sum())}
+    return {"classes": {c: int((codes == i).sum()) for i, c in enumerate(data.schema.classes)}}
 
 
 def promise(plan: Plan) -> str:

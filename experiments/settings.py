@@ -16,10 +16,9 @@ from fl.data.partition import PARTITIONS
 from fl.data.schema import Schema
 from fl.doors import Train, Training
 from fl.errors import InputError
-from fl.models import MODELS
 from fl.privacy import PLANS, SECURE_SUMS, NoPrivacy, Plan, Summing
 from fl.round import rehearse
-from fl.tasks.conversion import Conversion, ModelConfig
+from fl.tasks import TASKS, NamedConfig, TaskConfig, Trained
 
 ARMS = ("alone", "federated", "finetuned", "central_dp", "pooled")
 _GROUPS = ("data", "partition", "preparation", "task", "model", "algorithm", "privacy")
@@ -50,20 +49,6 @@ class Source(Protocol):
 
     def load(self) -> DataSet:
         """Read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConversionOptions:
-    """``conf/task/conversion.yaml``."""
-
-    name: str = "conversion"
-    score_bins: int = 100
-
-    def __post_init__(self) -> None:
-        if self.name != "conversion":
-            raise ValueError(f"Expected name={self.name!r} to be 'conversion'.")
-        if self.score_bins < 2:
-            raise ValueError(f"Expected score_bins={self.score_bins} >= 2.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +114,8 @@ class Settings:
     source: Source
     partition: Partition
     preparation: Preparation
-    options: ConversionOptions
-    architecture: ModelConfig
+    options: TaskConfig
+    architecture: NamedConfig
     algorithm: Algorithm
     variants: tuple[Variant, ...]
     summing: Summing
@@ -143,9 +128,9 @@ class Settings:
     arms: tuple[str, ...]
     values: Values
 
-    def task(self, schema: Schema) -> Conversion:
+    def task(self, schema: Schema) -> Trained[Any]:
         """The task in this schema."""
-        return Conversion(schema, self.architecture, self.options.score_bins)
+        return self.options.task(schema, self.architecture)
 
 
 def settings(values: Values) -> Settings:
@@ -161,14 +146,15 @@ def settings(values: Values) -> Settings:
             )
     if absent := sorted(_KEYS - set(values) - {"experiment", "question", "out"}):
         raise InputError(absent[0], "is missing", "give it a value")
+    options = choose(TASKS, values["task"], "task")
     made = Settings(
         experiment=str(values.get("experiment") or "custom"),
         question=str(values.get("question") or ""),
         source=choose(DATASETS, values["data"], "data"),
         partition=choose(PARTITIONS, values["partition"], "partition"),
         preparation=build(Preparation, values["preparation"], "preparation"),
-        options=build(ConversionOptions, values["task"], "task"),
-        architecture=choose(MODELS, values["model"], "model"),
+        options=options,
+        architecture=choose(options.models, values["model"], "model"),
         algorithm=choose(ALGORITHMS, values["algorithm"], "algorithm"),
         variants=_variants(values),
         summing=choose(SECURE_SUMS, values["secure_sum"], "secure_sum"),
@@ -250,6 +236,12 @@ def _check_together(made: Settings) -> None:
                     )
     for variant in made.variants:
         _check_sum(made, variant.plan)
+    if made.preparation.scaling == "own" and made.options.name != "conversion":
+        raise InputError(
+            "preparation.scaling",
+            f"'own' scales the numbers of a table, which task={made.options.name} does not read",
+            "set preparation.scaling=bounds",
+        )
     private = [variant for variant in made.variants if variant.private]
     if made.preparation.scaling == "own" and private:
         raise InputError(

@@ -10,13 +10,14 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
+from typing import Generic
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from fl.arrays import Array, Arrays
-from fl.contracts import Examples, Ints, Ledger, NodeId, PrivacyPlan, Task, Unit
+from fl.contracts import Ints, Ledger, NodeId, PrivacyPlan, R, Task, Unit
 from fl.doors import (
     Answer,
     Ask,
@@ -40,7 +41,7 @@ _CHUNK, _ENTRIES = 4096, 2**22  # most examples, and numbers, of statistics in m
 
 
 @dataclass(frozen=True, slots=True)
-class LocalBrand:
+class LocalBrand(Generic[R]):
     """One brand's rows behind the doors, for one request.
 
     Attributes:
@@ -56,8 +57,8 @@ class LocalBrand:
     """
 
     name: NodeId
-    splits: Mapping[str, Examples]
-    task: Task
+    splits: Mapping[str, R]
+    task: Task[R]
     plan: PrivacyPlan
     training: Training
     seed: int
@@ -123,7 +124,7 @@ class LocalBrand:
         return Counted(*self.plan.release(chunks, statistic, limits, seed))
 
     def _chunks(
-        self, model: nn.Module, examples: Examples, names: Sequence[str]
+        self, model: nn.Module, examples: R, names: Sequence[str]
     ) -> Iterator[tuple[Arrays, Ints]]:
         """Per-example statistics and customers, chunk by chunk; no customer is in two chunks."""
         width = sum(x.size for x in self.task.statistics().values())

@@ -8,13 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Generic
 
 from clients.node import BrandNode
 from experiments.books import Books, opened
 from experiments.enrolment import enrolled
 from experiments.journal import Journal, Piece, from_progress, memory_of, plan_from, to_progress
 from fl.arrays import Arrays
-from fl.contracts import Collected, Examples, NodeId, Question, SecureSum, Task, Unit
+from fl.contracts import Collected, NodeId, Question, R, SecureSum, Task, Unit
 from fl.doors import Training
 from fl.errors import InputError
 from fl.events import Composed, PrivacyEvent
@@ -77,8 +78,8 @@ class Answered:
 
 def ask(
     place: Place,
-    brands: Mapping[str, Examples],
-    task: Task,
+    brands: Mapping[str, R],
+    task: Task[R],
     question: Question,
     plan: Plan,
     *,
@@ -117,13 +118,13 @@ def ask(
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _Asked(Generic[R]):
     """What does not change while a question is carried out."""
 
     place: Place
     key: str
-    brands: Mapping[str, Examples]
-    task: Task
+    brands: Mapping[str, R]
+    task: Task[R]
     question: Question
     plan: Plan
     books: Books
@@ -163,7 +164,7 @@ class _Asked:
 
     def _nodes(
         self, part: str, progress: Progress, left: int
-    ) -> tuple[dict[str, BrandNode], SecureSum]:
+    ) -> tuple[dict[str, BrandNode[R]], SecureSum]:
         place, served = self.place, {_KIND: self.question}
         ledgers = self.books.reserve(part, _cost(self.question, progress.state, left, self.plan))
         lines = place.folder / "transcripts" / f"seed-{place.seed}" / self.key.replace("/", ".")
@@ -196,7 +197,7 @@ class _Asked:
         return nodes, summing
 
     def _store(
-        self, progress: Progress, cohort: tuple[NodeId, ...], nodes: Mapping[str, BrandNode]
+        self, progress: Progress, cohort: tuple[NodeId, ...], nodes: Mapping[str, BrandNode[R]]
     ) -> None:
         memories: dict[str, tuple[Arrays, dict[str, Arrays]]] = {
             name: (node.memory.arrays, {}) for name, node in nodes.items()

@@ -90,7 +90,7 @@ def divide(
     Raises:
         InputError: no brand, an empty brand or split, a brand of one class, refused duplicates.
     """
-    data.schema.positives(data.rows, f"data {data.name}")  # a wrong label shows here, by its row
+    data.schema.targets(data.rows, f"data {data.name}")  # a wrong label shows here, by its row
     data = _unique_rows(data, how)
     brand = partition.divide(data, numpy_generator(seed, "partition")).to_numpy(object)
     who = customers(data)
@@ -180,12 +180,12 @@ def _split(
         return split.validation_only(rows[data.split], ids, fractions, seed)
     if data.customer is not None:
         return split.by_hash(own, fractions, seed)
-    return split.by_stratum(own, data.schema.positives(rows), fractions, seed, name)
+    return split.by_stratum(own, data.schema.targets(rows), fractions, seed, name)
 
 
 def _check_brand(rows: pd.DataFrame, data: DataSet, name: str, how: Preparation) -> None:
     labels = rows[data.schema.label]
-    if data.schema.positives(rows).nunique() == 1 and how.one_class == "refuse":
+    if data.schema.targets(rows).nunique() == 1 and how.one_class == "refuse":
         raise InputError(
             f"brand {name}",
             f"all {len(rows)} labels are like {str(labels.iloc[0])!r}: it has one class only",

@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.contracts import Examples, Ints, Limits, NodeId, Task, Unit, Update
+from fl.contracts import Ints, Limits, NodeId, R, Task, Unit, Update
 from fl.doors import Ask, Statistic, Training
 from fl.events import Composed, Gaussian, PrivacyEvent, Sampled
 from fl.privacy import parameters, statistics
@@ -120,13 +120,13 @@ class BrandPrivacy:
     # --- at a brand -----------------------------------------------------------------------------
 
     def gradients(
-        self, task: Task, model: nn.Module, examples: Examples, training: Training, seed: int
+        self, task: Task[R], model: nn.Module, examples: R, training: Training, seed: int
     ) -> Iterator[list[Tensor]]:
         """Exact steps. Guarantee: none to customers; :meth:`bound` limits the brand."""
         return _EXACT.gradients(task, model, examples, training, seed)
 
     def gradient(
-        self, task: Task, model: nn.Module, examples: Examples, seed: int
+        self, task: Task[R], model: nn.Module, examples: R, seed: int
     ) -> tuple[list[Tensor], float]:
         """The brand's mean gradient, weight 1. Guarantee: none yet; see :meth:`bound`."""
         total, examples_counted = _EXACT.gradient(task, model, examples, seed)

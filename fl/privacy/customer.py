@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.arrays import Arrays
-from fl.contracts import Examples, Ints, Limits, NodeId, Task, Unit, Update
+from fl.contracts import Ints, Limits, NodeId, R, Task, Unit, Update
 from fl.doors import Ask, Of, Personal, Query, Statistic, Train, Training
 from fl.errors import InputError
 from fl.events import Composed, Gaussian, PrivacyEvent, Repeated, Sampled
@@ -213,7 +213,7 @@ class CustomerPrivacy:
     # --- at a brand -----------------------------------------------------------------------------
 
     def gradients(
-        self, task: Task, model: nn.Module, examples: Examples, training: Training, seed: int
+        self, task: Task[R], model: nn.Module, examples: R, training: Training, seed: int
     ) -> Iterator[list[Tensor]]:
         """DP-SGD steps: noised clipped sums over the public expected number of customers.
 
@@ -234,7 +234,7 @@ class CustomerPrivacy:
             yield list(torch._foreach_div(noisy, self._expected))
 
     def gradient(
-        self, task: Task, model: nn.Module, examples: Examples, seed: int
+        self, task: Task[R], model: nn.Module, examples: R, seed: int
     ) -> tuple[list[Tensor], float]:
         """One sum of clipped gradients with noise or a share of it, and its public weight.
 

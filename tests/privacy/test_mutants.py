@@ -159,8 +159,7 @@ MUTANTS = {
     "clip per row": Mutant(
         gradients.CustomerGradients.clipped_sum,
         "self._kernel.clipped_sum(batch, clip_norm)",
-        "self._kernel.clipped_sum(Examples(batch.x_bf, batch.c_bg, batch.y_b, "
-        "torch.arange(len(batch))), clip_norm)",
+        "self._kernel.clipped_sum(batch.renumbered(torch.arange(len(batch))), clip_norm)",
         checks.one_customer_moves_a_gradient_by_at_most_the_clip,
     ),
     "sum of a customer's rows clipped by their mean": Mutant(
