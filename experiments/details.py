@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clients.alerts import alert_list, write_alerts
 from experiments.arms import ALL, arm_key
-from experiments.journal import Piece
+from experiments.journal import Piece, part_of_path
+from experiments.prepare import Tables
 from experiments.settings import Settings
 from experiments.summary import Pieces, scored_rows
 from fl import arrays
+from fl.data.dataset import DataSet
 from fl.data.schema import Schema
 from fl.models.additive import Additive
 from fl.report.binary import calibration_curve
+from fl.tasks.text import TextOptions, class_names
 
 
 def conversion(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
@@ -60,14 +65,56 @@ def text(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
     found = [s for p in pieces.values() if (s := scored_rows(p, key, ALL)) is not None]
     if not found:
         return {"confusion": None}
-    names = schema.classes or (*schema.negative, schema.positive)
+    names = class_names(schema)
     counts = np.zeros((len(names), len(names)), np.int64)
     for y, p in found:
         np.add.at(counts, (y.astype(np.int64), p.argmax(1)), 1)
-    return {"confusion": {"classes": list(names), "counts": counts.tolist()}}
+    return {
+        "confusion": {"classes": list(names), "counts": counts.tolist()},
+        "alerts": _alerts(how, schema, pieces, key),
+    }
+
+
+def _alerts(how: Settings, schema: Schema, pieces: Pieces, key: str) -> dict[str, Any] | None:
+    """How many of each brand's test messages look like the class of its alerts, and are."""
+    alert = _alert_class(how, schema)
+    if alert is None:
+        return None
+    brands: dict[str, dict[str, float]] = {}
+    for brand in sorted(arrays.below("y", pieces[how.seeds[0]].arrays)):
+        scored = [s for p in pieces.values() if (s := scored_rows(p, key, brand)) is not None]
+        if brand != ALL and scored:
+            looks = np.concatenate([p.argmax(1) == alert for _, p in scored]).mean()
+            true = np.concatenate([y == alert for y, _ in scored]).mean()
+            brands[brand] = {"looks": float(looks), "is": float(true)}
+    return {"class": class_names(schema)[alert], "brands": brands}
+
+
+def leave_alerts(out: Path, how: Settings, data: DataSet, tables: Tables, piece: Piece) -> None:
+    """At each brand of one seed, the list of test messages to answer first: ``brands/ID``."""
+    alert, column = _alert_class(how, data.schema), data.schema.columns[0].name
+    if alert is None or not isinstance(how.options, TextOptions):
+        return
+    key = arm_key("federated", how.variants[0])
+    for brand, table in tables.items():
+        if (scored := scored_rows(piece, key, brand)) is not None:
+            messages = table.part("test")[0][column]
+            found = alert_list(messages, scored[1], alert, how.options.alerts)
+            write_alerts(out / "brands" / part_of_path(brand) / "alerts.csv", found)
+
+
+def _alert_class(how: Settings, schema: Schema) -> int | None:
+    if not isinstance(how.options, TextOptions) or not how.options.alert_class:
+        return None
+    return class_names(schema).index(how.options.alert_class)
 
 
 DETAILS: Mapping[str, Callable[[Settings, Schema, Pieces], dict[str, Any]]] = {
     "conversion": conversion,
     "text": text,
 }
+
+LEFT_AT_BRANDS: Mapping[str, Callable[[Path, Settings, DataSet, Tables, Piece], None]] = {
+    "text": leave_alerts,
+}
+"""What stays at brands when a run is over, by task; simulated brands' folders are in the run's."""

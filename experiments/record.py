@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arms import Result
-from experiments.details import DETAILS
+from experiments.details import DETAILS, LEFT_AT_BRANDS
 from experiments.journal import Piece, stored_plan
 from experiments.prepare import Tables, shared_schema
 from experiments.promises import statements
@@ -164,6 +164,8 @@ def publish(
     to_json(out / "results.json", summary.rows)
     atomic_write(out / "models.npz", arrays.to_bytes(_models(pieces)))
     write_report(out, summary.rows, run)
+    if leave := LEFT_AT_BRANDS.get(how.options.name):
+        leave(out, how, data, tables[how.seeds[0]], pieces[how.seeds[0]])
     write(out, {**run, "status": "finished"})
 
 

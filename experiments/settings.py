@@ -235,7 +235,7 @@ def _check_together(made: Settings) -> None:
                         f"use one of {', '.join(Training.__slots__)}",
                     )
     for variant in made.variants:
-        _check_sum(made, variant.plan)
+        _check_sum(made, variant)
     if made.preparation.scaling == "own" and made.options.name != "conversion":
         raise InputError(
             "preparation.scaling",
@@ -257,11 +257,12 @@ def _check_together(made: Settings) -> None:
         )
 
 
-def _check_sum(made: Settings, plan: Plan) -> None:
+def _check_sum(made: Settings, variant: Variant) -> None:
     """A share of the noise protects nobody but in a sum that hides single updates.
 
     Noise on the sum protects nobody if brands are shown the sum before it, to follow the model.
     """
+    plan, algorithm = variant.plan, variant.algorithm
     if plan.unit is Unit.BRAND and made.summing.hides_updates:
         raise InputError(
             "secure_sum",
@@ -271,10 +272,10 @@ def _check_sum(made: Settings, plan: Plan) -> None:
         )
     if not plan.needs_hidden_updates:
         return
-    if any(isinstance(ask, Train) for ask in rehearse(made.algorithm, made.algorithm.init({}))):
+    if any(isinstance(ask, Train) for ask in rehearse(algorithm, algorithm.init({}))):
         raise InputError(
             "algorithm",
-            f"{made.algorithm.name} trains at a brand, with a share of {plan.name}'s noise only",
+            f"{algorithm.name} trains at a brand, with a share of {plan.name}'s noise only",
             "choose algorithm=fedsgd, or privacy=local",
         )
     if not made.summing.hides_updates:

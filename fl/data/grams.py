@@ -5,15 +5,16 @@ n-grams of characters, and every n-gram falls into one of a fixed number of buck
 al., "Feature Hashing for Large Scale Multitask Learning", ICML 2009, without signs: with 2^18
 buckets collisions are rare). The hash is murmur3's 64-bit finaliser, rolled over the characters; it
 is public and the same everywhere. A bucket counts once, however often it occurs, with the public
-weight of its n-gram's length, and a message has L2 norm 1: nobody's message counts more for being
+weight of its n-gram's length, and all messages have the same L2 norm: none counts more for being
 long, and the gradient of one message is bounded. Nothing depends on any other message.
 
-Own code because scikit-learn's HashingVectorizer takes several times as long
-(``experiments.bench.text``).
+Own code because scikit-learn hashes n-grams one by one in Python: HashingVectorizer takes several
+times as long on Chinese reviews (``experiments.bench.grams``).
 """
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -50,13 +51,15 @@ class Grams:
     Attributes:
         buckets: of the hash, >= 2.
         weights: of an n-gram of 1, 2, ... characters, >= 0; a weight of 0 leaves a length out.
+        norm: L2 norm of a message's n-grams, > 0.
         intercept: value of the entry that every message has, > 0; its code is ``buckets``.
         longest: characters of a message that are read, >= 1.
     """
 
     buckets: int = 1 << 18
     weights: tuple[float, ...] = (1.0, 1.0, 0.5)
-    intercept: float = 0.3
+    norm: float = 3.0
+    intercept: float = 1.0
     longest: int = 400
 
     def __post_init__(self) -> None:
@@ -66,15 +69,16 @@ class Grams:
             raise ValueError(f"Expected weights={self.weights} >= 0, one for each length.")
         if not any(self.weights):
             raise ValueError("Expected at least one of weights to be > 0.")
-        if not 0 < self.intercept < np.inf or self.longest < 1:
+        if not (0 < self.norm < np.inf and 0 < self.intercept < np.inf) or self.longest < 1:
             raise ValueError(
-                f"Expected intercept={self.intercept} > 0 and longest={self.longest} >= 1."
+                f"Expected norm={self.norm} > 0, intercept={self.intercept} > 0 and "
+                f"longest={self.longest} >= 1."
             )
 
     def encode(self, messages: Sequence[str]) -> Bags:
         """The bag of each message; a message has one even if none of its n-grams counts.
 
-        >>> bags = Grams(buckets=50, weights=(1.0,), intercept=0.5).encode(["aab", "b"])
+        >>> bags = Grams(buckets=50, weights=(1.0,), norm=1, intercept=0.5).encode(["aab", "b"])
         >>> bags.start.tolist(), bags.code.tolist()[-1], [f"{v:.2f}" for v in bags.value]
         ([0, 3, 5], 50, ['0.71', '0.71', '0.50', '1.00', '0.50'])
         """
@@ -91,7 +95,7 @@ class Grams:
         row, code = np.divmod(place[first], self.buckets + 1)
         value = np.array([0.0, *self.weights])[key[first] % kinds]
         square = np.bincount(row, weights=value**2, minlength=rows)
-        value /= np.sqrt(np.maximum(square, 1e-12))[row]
+        value *= (self.norm / np.sqrt(np.maximum(square, 1e-12)))[row]
         value[code == self.buckets] = self.intercept
         start = np.concatenate([[0], np.bincount(row, minlength=rows).cumsum()])
         return Bags(code.astype(np.int32), value.astype(np.float32), start.astype(np.int32))
@@ -144,8 +148,7 @@ def _problem(cell: object) -> tuple[str, str] | None:
         return "the message is bytes, not text", "decode the column, usually from UTF-8 or GB18030"
     if not isinstance(cell, str) or not cell.strip().strip("\ufeff\ufffd"):
         return "the message is empty", "remove the row, or give it a message"
-    odd = sum("\x80" <= c <= "\xff" or c == "\ufffd" or "\ud800" <= c <= "\udfff" for c in cell)
-    if odd > max(4, _WRONG * len(cell)):
+    if len(_MISREAD.findall(cell)) > max(4, _WRONG * len(cell)):
         return (
             "the message was written in another encoding than it was read in",
             "save the file as UTF-8, or read it in its own encoding (often GB18030)",
@@ -153,6 +156,8 @@ def _problem(cell: object) -> tuple[str, str] | None:
     return None
 
 
+_MISREAD = re.compile("[\x80-\x9f\xc0-\xff\ufffd\ud800-\udfff]")
+"""What bytes become under a wrong encoding: controls, accented letters, marks of replacement."""
 _ODD = np.uint64(0x9E3779B97F4A7C15)
 
 

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from fl.report.confusion import alert_table, class_table
 from fl.report.files import atomic_write
 from fl.report.metrics import METRICS
 from fl.report.plots import Plot, all_plots, style
@@ -110,6 +111,7 @@ def page(rows: Sequence[Row], run: Mapping[str, object]) -> str:
     sections = (
         _header(title, rows, run),
         _tables(rows, run),
+        *(section_table(found, {}) for found in (class_table(run), alert_table(run)) if found),
         _utility(every, run),
         *map(section_figure, all_plots(rows, run)),
         about(run),

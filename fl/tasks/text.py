@@ -150,9 +150,9 @@ class TextOptions:
     """``conf/task/text.yaml``.
 
     Attributes:
-        buckets, weights, intercept, longest: see :class:`fl.data.grams.Grams`.
-        vector_norm: L2 norm of a frozen sentence vector beside the n-grams (which have norm 1);
-            0 does without. It needs the extra ``text``.
+        buckets, weights, norm, intercept, longest: see :class:`fl.data.grams.Grams`.
+        vector_norm: L2 norm of a frozen sentence vector beside the n-grams; 0 does without. It
+            needs the extra ``text``.
         alert_class: whose messages a brand lists for itself, by rising doubt; empty: none.
         alerts: how many, >= 1.
     """
@@ -160,7 +160,8 @@ class TextOptions:
     name: str = "text"
     buckets: int = 1 << 18
     weights: tuple[float, ...] = (1.0, 1.0, 0.5)
-    intercept: float = 0.3
+    norm: float = 3.0
+    intercept: float = 1.0
     longest: int = 400
     vector_norm: float = 0.0
     alert_class: str = ""
@@ -179,13 +180,13 @@ class TextOptions:
     @property
     def grams(self) -> Grams:
         """How messages are hashed."""
-        return Grams(self.buckets, self.weights, self.intercept, self.longest)
+        return Grams(self.buckets, self.weights, self.norm, self.intercept, self.longest)
 
     def task(self, schema: Schema, architecture: GramsModel) -> Text:
         """The task in this schema."""
         if self.vector_norm:
             sentences.require()
-        names = schema.classes or (*schema.negative, schema.positive)
+        names = class_names(schema)
         if self.alert_class and self.alert_class not in names:
             raise InputError(
                 "task.alert_class",
@@ -193,6 +194,11 @@ class TextOptions:
                 "name one of them, or leave it empty",
             )
         return Text(schema, architecture, self.grams, self.vector_norm)
+
+
+def class_names(schema: Schema) -> tuple[str, ...]:
+    """The label's values in the order of their codes; of a label with two, the first negative."""
+    return schema.classes or (schema.negative[0], schema.positive)
 
 
 def _logits(model: nn.Module, batch: Messages) -> Tensor:
