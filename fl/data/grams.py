@@ -8,8 +8,8 @@ is public and the same everywhere. A bucket counts once, however often it occurs
 weight of its n-gram's length, and all messages have the same L2 norm: none counts more for being
 long, and the gradient of one message is bounded. Nothing depends on any other message.
 
-Own code because scikit-learn hashes n-grams one by one in Python: HashingVectorizer takes several
-times as long on Chinese reviews (``experiments.bench.grams``).
+Own code because scikit-learn hashes n-grams one by one in Python: HashingVectorizer takes nearly
+three times as long (``experiments.bench.grams``).
 """
 
 from __future__ import annotations
