@@ -17,15 +17,14 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import partial
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from fl.data.identifiers import email, member, open_id, phone
+from fl.data.identifiers import Normal, email, member, open_id, phone
 from fl.errors import InputError
 
 KINDS = ("phone", "email", "member", "open_id")
@@ -145,9 +144,9 @@ def resolve(
 # --- hashing ------------------------------------------------------------------------------------
 
 
-def _normal(kind: str, rules: Rules) -> Callable[[str], str | None]:
+def _normal(kind: str, rules: Rules) -> Normal:
     if kind == "phone":
-        return partial(phone, region=rules.region)
+        return phone(rules.region)
     return {"email": email, "member": member, "open_id": open_id}[kind]
 
 

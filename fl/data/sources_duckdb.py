@@ -36,7 +36,8 @@ class DuckDb:
 
     @contextmanager
     def open(self, home: Path) -> Iterator[Reader]:
-        """A read-only view in one transaction; ``home`` is the folder of the mapping file.
+        """A read-only view; ``home`` is the folder of the mapping file. DuckDB lets no writer in
+        while a reader has the file open, so all tables are of one moment.
 
         Raises:
             InputError: no such file, no database, or in use by a writer.
@@ -55,7 +56,6 @@ class DuckDb:
                 "check the file, and that no other process is writing to it",
             ) from None
         try:
-            connection.begin()
             yield _DuckDbReader(connection)
         finally:
             connection.close()

@@ -109,8 +109,7 @@ class Sql:
             for statement in _READ_ONLY[dialect]:
                 connection.exec_driver_sql(statement)
                 connection.commit()
-            with connection.begin():
-                yield _SqlReader(connection, self.timeout_seconds)
+            yield _SqlReader(connection, self.timeout_seconds)  # one transaction, rolled back
 
     def _arguments(self, dialect: str) -> dict[str, object]:
         seconds = max(1, round(self.timeout_seconds))
@@ -166,11 +165,15 @@ class _SqlReader:
     def read(self, table: str, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
         require_columns(table, columns, self.columns(table))
         wanted = list(dict.fromkeys(columns))
-        streamed = self.connection.execution_options(stream_results=True, max_row_buffer=_CHUNK)
         with _told(self.timeout_seconds, table):
-            chunks = list(pd.read_sql_query(_select(table, wanted), streamed, chunksize=_CHUNK))
-        filled = [chunk for chunk in chunks if len(chunk)]
-        return pd.concat(filled, ignore_index=True) if filled else pd.DataFrame(columns=wanted)
+            found = self.connection.execute(
+                _select(table, wanted), execution_options={"stream_results": True}
+            )
+            parts = [
+                pd.DataFrame.from_records(part, columns=wanted, coerce_float=True)
+                for part in found.partitions(_CHUNK)
+            ]
+        return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=wanted)
 
 
 def _select(table: str, columns: Sequence[str]) -> Select[tuple[object, ...]]:
@@ -240,7 +243,7 @@ def _told(timeout_seconds: float, table: str | None = None) -> Iterator[None]:
     try:
         yield
     except sqlalchemy.exc.DBAPIError as error:
-        state = str(getattr(error.orig, "sqlstate", None) or "")
+        state = str(getattr(error.orig, "sqlstate", None) or _state(error.orig))
         for start, (problem, remedy) in _STATES.items():
             if state.startswith(start):
                 raise InputError(field, problem, remedy) from None
@@ -258,3 +261,11 @@ def _told(timeout_seconds: float, table: str | None = None) -> Iterator[None]:
         raise InputError(
             field, "a text is not in the encoding that the database states", "correct the encoding"
         ) from None
+
+
+def _state(error: BaseException | None) -> str:
+    """The SQLSTATE of a connection that was refused; libpq tells it in words only."""
+    words = str(error)
+    if "authentication failed" in words or "no password supplied" in words:
+        return "28"
+    return "3D" if "database" in words and "does not exist" in words else ""
