@@ -178,7 +178,7 @@ def as_text(cells: pd.Series) -> pd.Series:
 def _empty(cells: pd.Series) -> Mask:
     empty = cells.isna().to_numpy(bool)
     if cells.dtype.kind not in "biufmM":
-        empty |= cells.astype("str").str.strip().eq("").to_numpy(bool)
+        empty = empty | cells.astype("str").str.strip().eq("").to_numpy(bool)
     return empty
 
 
@@ -199,19 +199,15 @@ def _number_reasons(name: str, rule: Field, values: pd.Series, bad: Mask) -> dic
 
 
 def _times(cells: pd.Series, empty: Mask, time_format: str) -> tuple[pd.Series, Mask]:
-    if cells.dtype.kind in "biuf":  # a count of seconds? of days? 20240131? Nobody said
-        times = pd.Series(pd.NaT, cells.index, dtype="datetime64[s]")
-        if time_format:
-            times = _parsed(as_text(cells), time_format)
+    if cells.dtype.kind == "M":
+        times = pd.to_datetime(cells, utc=True)
     else:
-        times = _parsed(cells, time_format)
+        texts = as_text(cells)
+        if not time_format:  # digits alone: seconds? days? 20240131? Nobody said
+            texts = texts.where(~texts.str.fullmatch("[0-9]+").fillna(False).astype(bool))
+        times = pd.to_datetime(texts, errors="coerce", utc=True, format=time_format or "ISO8601")
+    times = times.dt.tz_localize(None).astype("datetime64[s]")
     return times, ~empty & times.isna().to_numpy(bool)
-
-
-def _parsed(cells: pd.Series, time_format: str) -> pd.Series:
-    how = time_format or "ISO8601"
-    times = pd.to_datetime(cells, errors="coerce", utc=True, format=how)
-    return times.dt.tz_localize(None).astype("datetime64[s]")
 
 
 def _text_reasons(name: str, rule: Field, values: pd.Series, empty: Mask) -> dict[str, Mask]:

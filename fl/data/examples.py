@@ -17,6 +17,7 @@ import pandas as pd
 from fl.data.consistency import Batch
 from fl.data.identity import Resolved, resolve
 from fl.data.mapping import Mapped
+from fl.data.portrait import PURCHASE
 from fl.data.portrait_features import portraits
 from fl.errors import InputError
 
@@ -96,11 +97,15 @@ def people(mapped: Mapped, batch: Batch, key: bytes) -> People:
         for kind in kinds
     }
     resolved = resolve(cells, records["name"], key, mapped.identities)
-    logs = batch.tables[-len(mapped.events) :]
-    events = [
-        log.rows.assign(customer=resolved.customer[log.rows["customer"].map(owners[one.of])])
-        for one, log in zip(mapped.events, logs, strict=True)
-    ]
+    logs, events = batch.tables[-len(mapped.events) :], []
+    for what, log in zip(mapped.events, logs, strict=True):
+        record = log.rows["customer"].map(owners[what.of]).to_numpy(np.int64)
+        rows = log.rows.assign(customer=resolved.customer[record])
+        if "kind" not in rows:
+            rows["kind"] = PURCHASE
+        if "order" in rows and len(mapped.events) > 1:  # two tables may use one number
+            rows["order"] = f"{what.table}/" + rows["order"]
+        events.append(rows)
     return People(resolved, records, pd.concat(events, ignore_index=True))
 
 

@@ -28,8 +28,8 @@ def portraits(
     """One row per customer, in order of their number.
 
     Args:
-        events: ``customer`` (int64 in [0, customers)), ``time`` (datetime64), ``order`` (any), and,
-            where known, ``kind``, ``category``, ``channel``, ``quantity``, ``amount`` (paid),
+        events: ``customer`` (int64 in [0, customers)), ``time`` (datetime64), and, where known,
+            ``order`` (any), ``kind``, ``category``, ``channel``, ``quantity``, ``amount`` (paid),
             ``discount`` (what was taken off, >= 0). Without ``kind`` every event is a purchase.
         customers: m.
         cutoff: only events before it are read, none older than ``how.history_days``.
@@ -95,10 +95,10 @@ class _Lines:
     @classmethod
     def of(cls, lines: pd.DataFrame, age: Floats, customers: int) -> _Lines:
         customer = lines["customer"].to_numpy(np.int64)
+        raw = np.arange(len(lines))  # a line without an order is one
         if "order" in lines:
-            raw = pd.factorize(lines["order"].to_numpy(), use_na_sentinel=False)[0]
-        else:
-            raw = np.arange(len(lines))  # every line is an order
+            codes, _ = pd.factorize(lines["order"].to_numpy())
+            raw = np.where(codes < 0, raw, len(lines) + codes)
         order, keys = pd.factorize(raw.astype(np.int64) * max(customers, 1) + customer)
         who = (keys % max(customers, 1)).astype(np.int64)
         when = np.full(len(keys), np.inf)
