@@ -22,7 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from clients.mapping_file import SAMPLE, Site, read_mapping
-from fl.contracts import Examples, Task
+from fl.contracts import R, Task
 from fl.data.consistency import Batch
 from fl.data.contract import REASONS
 from fl.data.examples import Made, People, finished, labelled, people
@@ -196,8 +196,8 @@ def write_csv(path: Path, rows: pd.DataFrame) -> None:
 
 
 def encoded(
-    made: Made, task: Task, fractions: Fractions, seed: int, *, where: str = "data"
-) -> dict[str, Examples]:
+    made: Made, task: Task[R], fractions: Fractions, seed: int, *, where: str = "data"
+) -> dict[str, R]:
     """A brand's rows as a task's examples, by split; a customer is in one split, at every reading.
 
     Args:
@@ -217,8 +217,8 @@ def encoded(
 
 
 def for_run(
-    folder: DataFolder, task: Task, fractions: Fractions, seed: int, before: Mapping[str, int]
-) -> dict[str, Examples]:
+    folder: DataFolder, task: Task[R], fractions: Fractions, seed: int, before: Mapping[str, int]
+) -> dict[str, R]:
     """What a node needs for a run: read, check, join, encode, split.
 
     Raises:

@@ -70,7 +70,9 @@ class Side:
         return took
 
 
-def _node(name: str, task: Conversion, half: BrandSum, served: dict[str, FedAvg]) -> BrandNode:
+def _node(
+    name: str, task: Conversion, half: BrandSum, served: dict[str, FedAvg]
+) -> BrandNode[Examples]:
     rng = numpy_generator(0, "rows", name)
     x = torch.from_numpy(rng.normal(size=(ROWS, FEATURES)).astype(np.float32).clip(-1, 1))
     y = (x.sum(1) > 0).float()

@@ -166,6 +166,8 @@ def as_text(cells: pd.Series) -> pd.Series:
     """
     if cells.dtype.kind in "iu":
         return cells.astype(str)
+    if cells.dtype.kind == "b":
+        return cells.astype(str).str.lower()
     if cells.dtype.kind == "f":
         numbers = cells.to_numpy(np.float64)
         whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)

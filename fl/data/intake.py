@@ -121,7 +121,7 @@ def _rows(mapped: Mapped, reader: Reader, asked: Asked) -> Checked:
     if schema is not None:
         fields |= _number_fields(schema, set(features))
         if label in special and asked.labelled:
-            values = (schema.positive, *schema.negative)
+            values = schema.classes or (schema.positive, *schema.negative)
             fields[label] = Field("text", required=True, values=values)
     checked = check_fields(fresh("rows", table), _with(mapped, "rows", fields, table))
     return repeated(checked)

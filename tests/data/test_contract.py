@@ -77,6 +77,7 @@ def test_empty_columns_have_every_kind(cells: list[object]) -> None:
 
 
 def test_text_of_any_dtype_is_the_same() -> None:
+    assert as_text(pd.Series([True, False])).tolist() == ["true", "false"]
     for cells in ([7, 8], [7.0, 8.0], ["7", " 8 "], pd.Series([7, 8], dtype="Int64")):
         assert as_text(pd.Series(cells)).tolist() == ["7", "8"]
     assert as_text(pd.Series([1.5, np.inf])).tolist() == ["1.5", "inf"]
