@@ -19,8 +19,9 @@ from fl.algorithms.disclosure import Disclosure
 from fl.data.columns import Category, Number
 from fl.data.dataset import DataSet
 from fl.errors import InputError
-from fl.privacy import CustomerPrivacy, Plan
+from fl.privacy import BrandAgg, CustomerPrivacy, Plan, Summing, lattice
 from fl.privacy.releases import Release
+from fl.privacy.secagg import fixedpoint
 from fl.seeds import numpy_generator
 from fl.tasks.records import Records, Segments
 from fl.tasks.statistics import Statistics
@@ -156,6 +157,8 @@ class Benchmark:
         task = self.task(data)
         for brand, table in tables.items():
             task.examples(table.rows, table.customers, f"brand {brand}")
+        for plan in how.plans.values():
+            _room(task, plan, how.summing, tables)
         if self.register is not None:
             register.check_alone(how)
             register.check(Path(self.register), self.release(data, tuple(tables)), self.min_brands)
@@ -178,7 +181,7 @@ class Benchmark:
             count_weight=task.count_weight,
         )
         known = in_force(plan, rules, len(brands))
-        rules = replace(rules, spread=_spread(known, rules.share_own))
+        rules = replace(rules, spread=spread_of(known, rules.share_own))
         answered = ask(place, brands, task, rules, plan)
         pooled = next(iter(brands.values())).followed_by(list(brands.values())[1:])
         return piece_of(answered, _exact(task, pooled), {})
@@ -209,7 +212,28 @@ def _exact(task: Statistics, pooled: Records) -> dict[str, np.ndarray]:
     return {**sums, "exact/sorted": np.sort(pooled.x_bm.numpy(), 0)}
 
 
-def _spread(plan: Plan, share: float) -> float:
+def _room(task: Statistics, plan: Plan, summing: Summing, tables: Tables) -> None:
+    """Shared noise needs a fine lattice, which leaves the sum room for so many customers a brand.
+
+    Raises:
+        InputError: a brand has more; it would refuse with ``values.out-of-range``.
+    """
+    if plan.name != "distributed" or not isinstance(summing, BrandAgg):
+        return
+    bits = lattice.bits(1.0, sum(task.widths))
+    most = fixedpoint.limit(len(tables)) / 2**bits
+    weight = max(task.count_weight, task.tree_weight, task.value_weight)
+    for brand, table in tables.items():
+        if len(table.rows) * weight > most:
+            raise InputError(
+                "secure_sum",
+                f"brand {brand} has {len(table.rows)} rows, and a sum of {len(tables)} brands over "
+                f"{sum(task.widths)} entries has room for {int(most / weight)} from each",
+                "describe fewer numbers or segments, ask fewer brands, or set privacy=local",
+            )
+
+
+def spread_of(plan: Plan, share: float) -> float:
     """Standard deviation of the noise on what is asked alone, in the unit of its entries."""
     return plan.sigma / math.sqrt(share) if isinstance(plan, CustomerPrivacy) else 0.0
 

@@ -66,7 +66,7 @@ def customer_rows(lines: pd.DataFrame) -> pd.DataFrame:
 
 
 _COLUMNS = (
-    Number("spend", 0, 20000, log=True),  # pounds
+    Number("spend", 0, 50000, log=True),  # pounds; some customers are shops
     Number("baskets", 0, 100, log=True),
     Number("basket_lines", 0, 300, log=True),
     Number("recency_days", 0, 400),

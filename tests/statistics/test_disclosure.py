@@ -13,7 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.journal import Journal
-from experiments.questions.asking import Answered, Place, ask
+from experiments.questions.asking import Answered, Place, ask, in_force
+from experiments.questions.benchmark import spread_of
 from fl.algorithms.disclosure import REASONS, Disclosure
 from fl.arrays import Arrays
 from fl.contracts import Floats
@@ -53,7 +54,9 @@ def answer(
         tmp_path, Journal(tmp_path / "work"), summing or PlainSum(), 0, "x", True, lambda n: None
     )
     own = {b: TASK.examples(t, np.arange(len(t)), b) for b, t in brands.items()}
-    return ask(place, own, TASK, rules(**changed), plan or NoPrivacy())
+    plan, made = plan or NoPrivacy(), rules(**changed)
+    spread = spread_of(in_force(plan, made, len(own)), made.share_own)
+    return ask(place, own, TASK, replace(made, spread=spread), plan)
 
 
 def outcome(answered: Answered) -> dict[str, str]:
