@@ -7,10 +7,10 @@ what the sum shows is how many brands object. Four rounds:
 
 1. all brands' ``totals``, summed
 2. every brand learns those, and its own totals with all of the noise (asked ``alone``, so that its
-   answers are made of something private); it says in which segments it contributes, and where it is
-   large: above ``pair - single`` of the total
-3. it objects where its share is above ``single``; where two brands are large and its own is above
-   ``pair / 2``; or above ``(1 - pair) / p``
+   answers are made of something private); it says where it is large: above ``pair - single``
+3. it asks for its own totals once more, takes the mean of both, and objects where its share is
+   above ``single``; where two brands are large and its own is above ``pair / 2``; or above
+   ``(1 - pair) / p``. It also says in which segments it has customers at all
 4. ``cells``, zero where a cell is suppressed
 
 The two-brand rule is kept exactly, and strictly: two brands with more than ``pair`` together are
@@ -136,13 +136,12 @@ class Disclosure:
                 sums = yield from _counted("totals", self.share_totals, alone=False)
                 return Update(sums, 0.0), memory
             case 1:
-                answer = yield from _counted("totals", self.share_own, alone=True)
-                own = answer.get("totals", received["totals"])  # a rehearsal answers otherwise
-                return Update(self._flags(own, received["totals"]), 0.0), {"own": own}
+                own = yield from self._own(received)
+                return Update({"large": self._large(own, received["totals"])}, 0.0), {"own": own}
             case 2:
-                own = memory.get("own", np.zeros((self.cells, self.values)))
-                objections = self._objections(own, received["totals"], received["large"])
-                return Update({"objections": objections}, 0.0), {}
+                again = yield from self._own(received)
+                mean = (again + np.asarray(memory.get("own", again), np.float64)) / 2
+                return Update(self._tested(mean, received["totals"], received["large"]), 0.0), {}
             case _:
                 left = 1.0 - self.share_totals - self.share_own
                 sums = yield from _counted("cells", left, alone=False)
@@ -154,8 +153,11 @@ class Disclosure:
         table = np.zeros((self.cells, self.values))
         shapes: tuple[Arrays, ...] = (
             {"totals": table},
-            {"contributors": np.zeros(self.cells), "large": table},
-            {"objections": np.zeros((3, self.cells, self.values))},
+            {"large": table},
+            {
+                "contributors": np.zeros(self.cells),
+                "objections": np.zeros((3, self.cells, self.values)),
+            },
             {"cells": np.zeros(sum(self.widths))},
         )
         return arrays.zeros_like(shapes[self._stage(state)])
@@ -166,7 +168,9 @@ class Disclosure:
         known = {**state, "stage": np.array(stage + 1.0)}
         if stage != 2:
             return {**known, **mean}
-        return {**known, "reasons": self._reasons(state, np.asarray(mean["objections"]))}
+        contributors = np.asarray(mean["contributors"], np.float64)
+        reasons = self._reasons(state, contributors, np.asarray(mean["objections"], np.float64))
+        return {**known, "contributors": contributors, "reasons": reasons}
 
     def params(self, state: Arrays) -> Arrays:
         """The answer."""
@@ -175,29 +179,29 @@ class Disclosure:
     def _stage(self, arrays_: Arrays) -> int:
         return min(int(np.asarray(arrays_["stage"])), self.rounds - 1)
 
-    def _flags(self, own: arrays.Array, total: arrays.Array) -> Arrays:
-        x, t = np.asarray(own, np.float64), np.asarray(total, np.float64)
-        least = max(3 * self.spread, self.count_weight / 2)
-        contributes = (x[:, 0] >= least).astype(np.float64)
-        contributes[0] = 1.0  # of all customers, being enrolled says it, and that is public
-        return {
-            "contributors": contributes,
-            "large": (x > (self.pair - self.single) * np.maximum(t, 0)).astype(np.float64),
-        }
+    def _own(self, received: Arrays) -> Generator[Ask, Answer, Floats]:
+        """A brand's totals with all of the noise; a rehearsal answers without them."""
+        answer = yield from _counted("totals", self.share_own / 2, alone=True)
+        return np.asarray(answer.get("totals", received["totals"]), np.float64)
 
-    def _objections(self, own: arrays.Array, total: arrays.Array, large: arrays.Array) -> Floats:
-        """``[3, cells, values]``: above the share of one, of two, of what p % allows."""
-        x = np.asarray(own, np.float64)
+    def _large(self, own: Floats, total: arrays.Array) -> Floats:
         t = np.maximum(np.asarray(total, np.float64), 0)
-        both = (np.asarray(large, np.float64) > 1.5) & (x > (self.pair - self.single) * t)
-        close = x > (1 - self.pair) / (self.p_percent / 100) * t
-        found = (x > self.single * t, both & (x > self.pair / 2 * t), close)
-        return np.stack(found).astype(np.float64)
+        return (own > (self.pair - self.single) * t).astype(np.float64)
 
-    def _reasons(self, state: Arrays, objections: Floats) -> Floats:
+    def _tested(self, own: Floats, total: arrays.Array, large: arrays.Array) -> Arrays:
+        """Where a brand has customers; objections by the share of one, of two, and by p %."""
+        t = np.maximum(np.asarray(total, np.float64), 0)
+        both = (np.asarray(large, np.float64) > 1.5) & (self._large(own, t) > 0)
+        close = own > (1 - self.pair) / (self.p_percent / 100) * t
+        found = (own > self.single * t, both & (own > self.pair / 2 * t), close)
+        least = max(3 * self.spread, self.count_weight / 2)
+        contributes = (own[:, 0] >= least).astype(np.float64)
+        contributes[0] = 1.0  # of all customers, being enrolled says it, and that is public
+        return {"contributors": contributes, "objections": np.stack(found).astype(np.float64)}
+
+    def _reasons(self, state: Arrays, contributors: Floats, objections: Floats) -> Floats:
         """The first rule that a cell fails, as a place in ``REASONS``; float64 ``[cells]``."""
         customers = np.asarray(state["totals"], np.float64)[:, 0] / self.count_weight
-        contributors = np.asarray(state["contributors"], np.float64)
         one, two, close = objections.max(2, initial=0.0) > 0.5
         reasons = np.select(
             [
