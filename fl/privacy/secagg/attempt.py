@@ -121,9 +121,9 @@ class Attempt:
             made = Advert.parse(i, record, hybrid)
             if not signed(terms.roster.key(i), made.message(about.sid), made.signature):
                 raise Refused(Code.BAD_SIGNATURE)
-            if made.channel == made.mask or {made.channel, made.mask} & seen:
+            if made.key in seen:
                 raise Refused(Code.DUPLICATE_KEY)
-            seen.update((made.channel, made.mask))
+            seen.add(made.key)
             self.adverts[i] = made
 
         self._take(replies, advert)
@@ -139,14 +139,15 @@ class Attempt:
             sealed = unpack(blob(reply.config, "shares"), keys.SEALED)
             if list(sealed) != self.near[i]:
                 raise ValueError("Expected a share for each neighbour.")
+            escrow = blob(reply.config, "escrow")
             if not hybrid:
-                self.shares[i] = Entrusted(sealed)
+                self.shares[i] = Entrusted(sealed, escrow)
                 return
             channel = unpack(blob(reply.config, "channel_kem"), KEM_CIPHERTEXT)
             mask = unpack(blob(reply.config, "mask_kem"), KEM_CIPHERTEXT)
             if list(channel) != self.near[i] or list(mask) != [j for j in self.near[i] if j > i]:
                 raise ValueError("Expected a ciphertext for each neighbour.")
-            self.shares[i] = Entrusted(sealed, channel, mask, blob(reply.config, "escrow"))
+            self.shares[i] = Entrusted(sealed, escrow, channel, mask)
 
         self._take(replies, entrust)
         self._enough(self.shares)

@@ -34,7 +34,7 @@ from fl.errors import Code, Refused
 from fl.privacy.secagg import chain, fixedpoint, keys, tag, views, wire
 from fl.privacy.secagg.follow import Follow
 from fl.privacy.secagg.identity import HASH, Identity, bind
-from fl.privacy.secagg.masks import THREADS, Ring
+from fl.privacy.secagg.masks import MASK, THREADS, Ring
 from fl.privacy.secagg.seal import seal
 from fl.privacy.secagg.session import (
     ADMITTED,
@@ -49,7 +49,7 @@ from fl.privacy.secagg.session import (
 )
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.transcript import masked_message
-from fl.privacy.secagg.wire import Round, blob, view, whole
+from fl.privacy.secagg.wire import Round, blob, unpack, view, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,9 +192,9 @@ class BrandHalf:
         """Steps 2-3."""
         self._expect(request, session, ADVERTISED)
         raw = blob(request.config, "adverts")
-        agreed = keys.accept(session, raw, self.index, self.terms)
-        agreed, blobs = keys.deal(agreed, raw, self.index, self.terms)
-        save(replace(agreed, stage=SHARED), memory)
+        agreed, seals = keys.accept(session, raw, self.index, self.terms)
+        dealt, blobs = keys.deal(agreed, raw, seals, self.index, self.terms)
+        save(replace(dealt, stage=SHARED), memory)
         return Reply(Code.OK, {}, blobs)
 
     def _admit(self, request: Request, session: Session, memory: Memory) -> Reply | None:
@@ -207,7 +207,7 @@ class BrandHalf:
         else:
             self._expect(request, session, ADVERTISED)
             raw = blob(request.config, "adverts")
-            ready = keys.accept(session, raw, self.index, self.terms)
+            ready, _ = keys.accept(session, raw, self.index, self.terms)
             h2 = view("members", ready.sid, ready.h1, ready.everyone)
             ready = replace(ready, members=ready.everyone, h2=h2)
         self._check_model(request, session, memory)
@@ -235,14 +235,14 @@ class BrandHalf:
     def _mask(self, session: Session, vector: Ring, memory: Memory) -> Reply:
         """Step 5: ``y_i = x_i + PRG(b_i) + sum_j (+ if i < j else -) PRG(s_ij)``."""
         profile, me, sid = self.terms.rules.algorithms, self.index, session.sid
-        pairs = {j: keys.mask_key(s, sid, me, j, profile) for j, s in session.masks.items()}
+        pairs = unpack(session.masks, MASK)
         plus = [keys.self_key(session.self_mask, sid, profile)]
         plus += [key for j, key in pairs.items() if j > me]
         minus = [key for j, key in pairs.items() if j < me]
         tag_key = tag.tag_key(self.federation_key, sid, profile)
         own, y = seal(vector, plus, minus, tag_key, profile, self.threads)
-        sealed = tag.add(own, tag.mask(plus, minus, profile)).to_bytes(tag.SIZE, "little")
-        done = replace(session, stage=MASKED, y=y, masks={}, root=b"", channel=b"", channel_kem=b"")
+        sealed = tag.add(own, tag.mask(plus, minus)).to_bytes(tag.SIZE, "little")
+        done = replace(session, stage=MASKED, y=y, masks=b"", root=b"", kem=b"")
         save(done, memory)
         signature = self.identity.sign(masked_message(sid, session.h2, y))
         return Reply(Code.OK, {"y": vector}, {"signature": signature, "tag": sealed})
@@ -275,7 +275,7 @@ class BrandHalf:
             )
             handed["consent"] = signature
             memory.protocol.pop("encoding", None)
-        save(replace(session.without_secrets(), stage=ANSWERED), memory)
+        save(session.without_secrets(ANSWERED), memory)
         return Reply(Code.OK, {}, handed)
 
     def _expect(self, request: Request, session: Session, stage: str) -> None:

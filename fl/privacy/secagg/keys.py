@@ -2,6 +2,12 @@
 
 Pure functions from one :class:`Session` to the next. Step numbers are those of the table in
 ``brand.py``.
+
+Two brands agree on one X25519 secret in a round. HKDF makes three keys of it that say nothing of
+each other: of their mask, and of the sealed channel in each direction. If a brand drops out, the
+coordinator needs its masks' keys and must not be able to open its channels, for in them are the
+shares of its self mask, which covers a vector that comes late. So what is shared out is neither
+private key nor secret but a ``root``: it opens the *escrow*, which holds the keys of the masks.
 """
 
 from __future__ import annotations
@@ -11,7 +17,8 @@ from dataclasses import replace
 
 from fl.errors import Code, Refused
 from fl.privacy.secagg import shamir
-from fl.privacy.secagg.identity import KEY, Identity, signed
+from fl.privacy.secagg.identity import KEY, SIGNATURE, Identity, signed
+from fl.privacy.secagg.masks import MASK
 from fl.privacy.secagg.profiles import (
     KEM_CIPHERTEXT,
     KEM_SEED,
@@ -25,7 +32,16 @@ from fl.privacy.secagg.profiles import (
 )
 from fl.privacy.secagg.session import Session
 from fl.privacy.secagg.terms import Terms
-from fl.privacy.secagg.wire import Advert, commit, pack, pack_members, unpack, view
+from fl.privacy.secagg.wire import (
+    Advert,
+    advert_message,
+    commit,
+    pack,
+    pack_members,
+    unpack,
+    unpack_members,
+    view,
+)
 
 PAIR = 2 * shamir.SHARE  # bytes: a share of the self mask's key, a share of the root
 SEALED = PAIR + TAG
@@ -38,57 +54,69 @@ def fresh(
 
     Guarantee: the keys come from the system's randomness and have been used for nothing.
     """
-    channel, root, self_mask = (secrets.token_bytes(32) for _ in range(3))
-    channel_kem = secrets.token_bytes(KEM_SEED) if profile.hybrid else b""
+    private, root, self_mask = (secrets.token_bytes(32) for _ in range(3))
+    kem = secrets.token_bytes(KEM_SEED) if profile.hybrid else b""
     advert = Advert(
         index,
-        public_of(channel),
-        public_of(mask_private(root, session.sid, profile)),
+        public_of(private),
+        commit(session.sid, index, root, "root"),
         commit(session.sid, index, self_mask),
         head,
-        kem_public_of(channel_kem) if profile.hybrid else b"",
+        kem_public_of(kem) if profile.hybrid else b"",
         kem_public_of(mask_kem_seed(root, session.sid, profile)) if profile.hybrid else b"",
     )
-    advert = replace(advert, signature=identity.sign(advert.message(session.sid)))
+    keys = advert.keys
+    record = keys + identity.sign(advert_message(session.sid, index, keys))
     return replace(
-        session,
-        channel=channel,
-        channel_kem=channel_kem,
-        root=root,
-        self_mask=self_mask,
-        advert=advert.record,
+        session, private=private, kem=kem, root=root, self_mask=self_mask, advert=record
     )
-
-
-def mask_private(root: bytes, sid: bytes, profile: Profile) -> bytes:
-    """The X25519 key behind pairwise masks. Guarantee: who knows it does not know ``root``."""
-    return profile.derive(root, sid, b"mask key")
 
 
 def mask_kem_seed(root: bytes, sid: bytes, profile: Profile) -> bytes:
-    """The ML-KEM seed behind a brand's pairwise masks. Guarantee: as :func:`mask_private`."""
+    """The ML-KEM seed behind a brand's masks. Guarantee: who knows it does not know ``root``."""
     return profile.derive(root, sid, b"mask kem", KEM_SEED)
 
 
-def mask_key(shared: bytes, sid: bytes, i: int, j: int, profile: Profile) -> bytes:
-    """The key of the mask between two brands.
+def pair_keys(
+    shared: bytes, sid: bytes, h1: bytes, i: int, j: int, profile: Profile
+) -> tuple[bytes, bytes, bytes]:
+    """What brand ``i`` shares with ``j``: their mask's key, its key to seal for ``j``, to open.
 
     Args:
-        shared: their X25519 secret, followed by the lower one's ML-KEM secret in a hybrid profile.
+        shared: their X25519 secret.
 
-    Guarantee: known to the two brands only, fresh in every round and attempt.
+    Guarantee: independent of each other, known to the two brands only, fresh in every round and
+    attempt, and different if the two were shown different adverts.
     """
-    low, high = sorted((i, j))
-    return profile.derive(shared, sid, b"mask" + _numbers(low, high))
+    low, high = (i, j) if i < j else (j, i)
+    made = profile.derive(shared, sid, b"pair" + h1 + _numbers(low, high), MASK + 2 * KEY)
+    mask, upwards, downwards = made[:MASK], made[MASK : MASK + KEY], made[MASK + KEY :]
+    return (mask, upwards, downwards) if i < j else (mask, downwards, upwards)
+
+
+def mixed(key: bytes, extra: bytes, sid: bytes, profile: Profile) -> bytes:
+    """``key`` with an ML-KEM secret in it, where there is one.
+
+    Guarantee: as long as ``key``, and unknown to who lacks one of the two.
+    """
+    return profile.derive(key + extra, sid, b"hybrid", len(key)) if extra else key
 
 
 def self_key(self_mask: bytes, sid: bytes, profile: Profile) -> bytes:
     """The key of a brand's own mask. Guarantee: as that of ``self_mask``."""
-    return profile.derive(self_mask, sid, b"self mask")
+    return profile.derive(self_mask, sid, b"self mask", MASK)
 
 
-def accept(session: Session, raw: bytes, index: int, terms: Terms) -> Session:
-    """Step 2: check everyone's adverts and agree on secrets with the neighbours.
+def escrow_key(root: bytes, sid: bytes, profile: Profile) -> bytes:
+    """Seals the keys of a brand's masks for the case that it drops out. Guarantee: as ``root``."""
+    return profile.derive(root, sid, b"escrow")
+
+
+def accept(session: Session, raw: bytes, index: int, terms: Terms) -> tuple[Session, dict[int, bytes]]:
+    """Step 2: check everyone's adverts and agree on keys with the neighbours.
+
+    Returns:
+        The next session, and for each neighbour the key to seal for it.
 
     Raises:
         Refused: an own entry altered, too few brands, a key twice, unsigned or of low order.
@@ -96,86 +124,94 @@ def accept(session: Session, raw: bytes, index: int, terms: Terms) -> Session:
 
     Guarantee: every neighbour's key was signed by its pinned identity for exactly this round.
     """
-    hybrid, roster = terms.rules.algorithms.hybrid, terms.roster
-    records = unpack(raw, Advert.size(hybrid))
+    profile, roster, sid = terms.rules.algorithms, terms.roster, session.sid
+    records = unpack(raw, Advert.size(profile.hybrid))
     if records.get(index) != session.advert:
         raise Refused(Code.OWN_ENTRY)
     if max(records) >= len(roster.names):
         raise Refused(Code.UNKNOWN_ROSTER)
     if len(records) < terms.rules.min_brands:
         raise Refused(Code.TOO_FEW)
-    public = {r[:KEY] for r in records.values()} | {r[KEY : 2 * KEY] for r in records.values()}
-    if len(public) != 2 * len(records):
+    if len({record[:KEY] for record in records.values()}) != len(records):
         raise Refused(Code.DUPLICATE_KEY)
-    h1 = view("adverts", session.sid, raw)
+    h1 = view("adverts", sid, raw)
     near = terms.neighbours(list(records), h1, [index])[index]
-    adverts = [Advert.parse(j, records[j], hybrid) for j in near]
-    for advert in adverts:
-        message = advert.message(session.sid)
-        if not signed(roster.key(advert.index), message, advert.signature):
+    for j in near:
+        keys, signature = records[j][:-SIGNATURE], records[j][-SIGNATURE:]
+        if not signed(roster.key(j), advert_message(sid, j, keys), signature):
             raise Refused(Code.BAD_SIGNATURE)
-    private = mask_private(session.root, session.sid, terms.rules.algorithms)
-    shares = terms.rules.recovers  # without shares nothing is sealed
-    channels = _agreed(session.channel, {a.index: a.channel for a in adverts if shares})
-    masks = _agreed(private, {a.index: a.mask for a in adverts})
-    return replace(
+    masks, seals, opens = {}, {}, {}
+    shared = agree(session.private, [records[j][:KEY] for j in near])
+    for j, secret in zip(near, shared, strict=True):
+        if secret is None:
+            raise Refused(Code.WEAK_KEY)
+        masks[j], seals[j], opens[j] = pair_keys(secret, sid, h1, index, j, profile)
+    agreed = replace(
         session,
+        private=b"",
         h1=h1,
         everyone=pack_members(records),
         neighbours=pack_members(near),
         threshold=terms.threshold(len(records), len(near)),
-        channels=channels,
-        masks=masks,
+        masks=pack(masks),
+        opens=pack(opens) if terms.rules.recovers else b"",  # else nothing is sealed
     )
-
-
-def _agreed(private: bytes, public: dict[int, bytes]) -> dict[int, bytes]:
-    secrets_ = agree(private, list(public.values()))
-    agreed = {j: s for j, s in zip(public, secrets_, strict=True) if s is not None}
-    if len(agreed) != len(public):
-        raise Refused(Code.WEAK_KEY)
-    return agreed
+    return agreed, seals
 
 
 def deal(
-    session: Session, raw: bytes, index: int, terms: Terms
+    session: Session, raw: bytes, seals: dict[int, bytes], index: int, terms: Terms
 ) -> tuple[Session, dict[str, bytes]]:
     """Step 3: for each neighbour, a sealed share of the self mask's key and one of the root.
 
+    Args:
+        raw: the adverts.
+        seals: of :func:`accept`.
+
     Guarantee: fewer than ``threshold`` neighbours together learn nothing of either.
     """
-    profile, sid, near = terms.rules.algorithms, session.sid, list(session.channels)
+    profile, sid, near = terms.rules.algorithms, session.sid, list(seals)
     points = [j + 1 for j in near]
     needed = min(session.threshold, len(near))  # a brand holds no share of its own
     own = shamir.split(session.self_mask, needed, points)
     root = shamir.split(session.root, needed, points)
-    extra, channel_ciphertexts, mask_ciphertexts, escrow = {}, {}, {}, {}
-    masks = dict(session.masks)
-    adverts = unpack(raw, Advert.size(profile.hybrid)) if profile.hybrid else {}
-    for j, record in ((j, adverts[j]) for j in near if profile.hybrid):
-        advert = Advert.parse(j, record, True)
+    masks, blobs = unpack(session.masks, MASK), {}
+    if profile.hybrid:
+        masks, seals, blobs = _encapsulated(masks, seals, raw, sid, index, profile)
+    sealed = {
+        j: profile.seal(seals[j], own[j + 1] + root[j + 1], header(session, index, j)) for j in near
+    }
+    kept = pack(masks)
+    return replace(session, masks=kept), {
+        "shares": pack(sealed),
+        "escrow": profile.seal(escrow_key(session.root, sid, profile), kept, sid),
+        **blobs,
+    }
+
+
+def _encapsulated(
+    masks: dict[int, bytes],
+    seals: dict[int, bytes],
+    raw: bytes,
+    sid: bytes,
+    index: int,
+    profile: Profile,
+) -> tuple[dict[int, bytes], dict[int, bytes], dict[str, bytes]]:
+    """The keys with ML-KEM secrets in them, and the ciphertexts for the neighbours.
+
+    Each sender's secret joins its key to seal, the lower one's that of the pair's mask.
+    """
+    records, channels, lower = unpack(raw, Advert.size(True)), {}, {}
+    masks, seals = dict(masks), dict(seals)
+    for j in seals:
+        advert = Advert.parse(j, records[j], True)
         channel, mask = encapsulate(advert.channel_kem), encapsulate(advert.mask_kem)
         if channel is None or mask is None:
             raise Refused(Code.WEAK_KEY)
-        extra[j], channel_ciphertexts[j] = channel
-        if index < j:  # the lower one's secret joins the pair's mask
-            masks[j] += mask[0]
-            escrow[j], mask_ciphertexts[j] = mask
-    sealed = {
-        j: _seal(session, index, j, own[j + 1] + root[j + 1], extra.get(j, b""), profile)
-        for j in near
-    }
-    blobs = {"shares": pack(sealed)}
-    if profile.hybrid:
-        blobs["channel_kem"] = pack(channel_ciphertexts)
-        blobs["mask_kem"] = pack(mask_ciphertexts)
-        blobs["escrow"] = profile.seal(escrow_key(session.root, sid, profile), pack(escrow), sid)
-    return replace(session, masks=masks), blobs
-
-
-def escrow_key(root: bytes, sid: bytes, profile: Profile) -> bytes:
-    """Seals a brand's ML-KEM secrets for the case that it drops out. Guarantee: as ``root``."""
-    return profile.derive(root, sid, b"escrow")
+        seals[j], channels[j] = mixed(seals[j], channel[0], sid, profile), channel[1]
+        if index < j:
+            masks[j], lower[j] = mixed(masks[j], mask[0], sid, profile), mask[1]
+    return masks, seals, {"channel_kem": pack(channels), "mask_kem": pack(lower)}
 
 
 def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms) -> Session:
@@ -191,54 +227,73 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
     Guarantee: every share was sealed by its neighbour for this brand, in exactly this round, after
     it had seen the same list of adverts.
     """
-    profile, members = terms.rules.algorithms, unpack(blobs["members"], 0)
-    everyone, near = unpack(session.everyone, 0), unpack(session.neighbours, 0)
-    present = [j for j in near if j in members]
-    if index not in members or not set(members) <= set(everyone):
-        raise Refused(Code.OWN_ENTRY if index not in members else Code.UNKNOWN_ROSTER)
+    profile, members = terms.rules.algorithms, unpack_members(blobs["members"])
+    everyone, near = unpack_members(session.everyone), unpack_members(session.neighbours)
+    among = set(members)
+    present = [j for j in near if j in among]
+    if index not in among or not among <= set(everyone):
+        raise Refused(Code.OWN_ENTRY if index not in among else Code.UNKNOWN_ROSTER)
     if len(members) < terms.rules.min_brands or len(present) + 1 < session.threshold:
         raise Refused(Code.TOO_FEW)
-    sealed = unpack(blobs["shares"], SEALED)
-    channel = unpack(blobs.get("channel_kem", b""), KEM_CIPHERTEXT)
-    mask = unpack(blobs.get("mask_kem", b""), KEM_CIPHERTEXT)
-    if list(sealed) != present or (profile.hybrid and list(channel) != present):
+    sealed, masks, opens = (
+        unpack(blobs["shares"], SEALED),
+        unpack(session.masks, MASK),
+        unpack(session.opens, KEY),
+    )
+    if list(sealed) != present:
         raise Refused(Code.BAD_SHARE)
-    masks, shares = {j: session.masks[j] for j in present}, {}
-    seed = mask_kem_seed(session.root, session.sid, profile) if profile.hybrid else b""
+    if profile.hybrid:
+        masks, opens = _decapsulated(masks, opens, blobs, present, session, index, profile)
+    shares = {}
     for j in present:
-        extra = b""
-        if profile.hybrid:
-            extra = decapsulate(session.channel_kem, channel[j]) or b""
-        if profile.hybrid and j < index:
-            masks[j] += decapsulate(seed, mask.get(j, b"")) or b""
-        shares[j] = _open(session, j, index, sealed[j], extra, profile)
-    h2 = view("members", session.sid, session.h1, pack_members(members))
+        opened = profile.open(opens[j], sealed[j], header(session, j, index))
+        if opened is None or len(opened) != PAIR:
+            raise Refused(Code.BAD_SHARE)
+        shares[j] = opened
     return replace(
-        session, members=pack_members(members), h2=h2, masks=masks, shares=shares, channels={}
+        session,
+        members=blobs["members"],
+        h2=view("members", session.sid, session.h1, blobs["members"]),
+        masks=pack({j: masks[j] for j in present}),
+        shares=pack(shares),
+        opens=b"",
     )
 
 
-def _seal(
-    session: Session, i: int, j: int, message: bytes, extra: bytes, profile: Profile
-) -> bytes:
-    key = _channel_key(session, i, j, session.channels[j] + extra, profile)
-    return profile.seal(key, message, _header(session, i, j))
-
-
-def _open(session: Session, i: int, j: int, sealed: bytes, extra: bytes, profile: Profile) -> bytes:
-    key = _channel_key(session, i, j, session.channels[i] + extra, profile)
-    opened = profile.open(key, sealed, _header(session, i, j))
-    if opened is None or len(opened) != PAIR:
+def _decapsulated(
+    masks: dict[int, bytes],
+    opens: dict[int, bytes],
+    blobs: dict[str, bytes],
+    present: list[int],
+    session: Session,
+    index: int,
+    profile: Profile,
+) -> tuple[dict[int, bytes], dict[int, bytes]]:
+    """The keys with the neighbours' ML-KEM secrets in them. Guarantee: of :func:`mixed`."""
+    sid = session.sid
+    channel = unpack(blobs.get("channel_kem", b""), KEM_CIPHERTEXT)
+    mask = unpack(blobs.get("mask_kem", b""), KEM_CIPHERTEXT)
+    if list(channel) != present or list(mask) != [j for j in present if j < index]:
         raise Refused(Code.BAD_SHARE)
-    return opened
+    seed = mask_kem_seed(session.root, sid, profile)
+    masks, opens = dict(masks), dict(opens)
+    for j in present:
+        opens[j] = mixed(opens[j], _kem_secret(session.kem, channel[j]), sid, profile)
+        if j < index:
+            masks[j] = mixed(masks[j], _kem_secret(seed, mask[j]), sid, profile)
+    return masks, opens
 
 
-def _channel_key(session: Session, i: int, j: int, shared: bytes, profile: Profile) -> bytes:
-    return profile.derive(shared, session.sid, b"share" + session.h1 + _numbers(i, j))
+def _kem_secret(seed: bytes, ciphertext: bytes) -> bytes:
+    secret = decapsulate(seed, ciphertext)
+    if secret is None:
+        raise Refused(Code.BAD_SHARE)
+    return secret
 
 
-def _header(session: Session, i: int, j: int) -> bytes:
-    return session.sid + session.h1 + _numbers(i, j)
+def header(session: Session, giver: int, to: int) -> bytes:
+    """What a sealed share is bound to. Guarantee: round, list of adverts and direction."""
+    return session.sid + session.h1 + _numbers(giver, to)
 
 
 def _numbers(i: int, j: int) -> bytes:

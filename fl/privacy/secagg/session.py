@@ -6,11 +6,11 @@ stripped of them as soon as they are of no more use.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, fields, replace
+import struct
+from dataclasses import dataclass, fields, replace
+from operator import attrgetter
 
 from fl.contracts import Memory
-from fl.privacy.secagg.identity import canonical
 
 ADVERTISED, SHARED, ADMITTED, MASKED, CONSENTED, ANSWERED = (
     "advertised",
@@ -30,13 +30,13 @@ class Session:
         sid, sequence, attempt, kind, number, model, layout: what the round is about.
         stage: the last step taken.
         advert: the own record.
-        channel, channel_kem, root, self_mask: secrets; ``root`` is what the mask keys come from.
+        private, kem, root, self_mask: secrets; ``root`` opens the escrow.
         h1, h2, h3: hashes of the views: adverts, members, survivors.
         everyone, members, survivors: packed numbers of U1, U2, U3.
         neighbours: packed numbers of those of ``everyone`` this brand shares keys with.
         threshold: shares that reconstruct, and consents that are needed.
-        channels, masks: secrets shared with each neighbour.
-        shares: what neighbours entrusted: share of the self mask, share of the root.
+        masks, opens: packed keys by neighbour: of the pair's mask, and of what it sealed for us.
+        shares: packed, what neighbours entrusted: share of the self mask, share of the root.
         y: hash of the masked vector.
     """
 
@@ -49,8 +49,8 @@ class Session:
     layout: bytes = b""
     stage: str = ""
     advert: bytes = b""
-    channel: bytes = b""
-    channel_kem: bytes = b""
+    private: bytes = b""
+    kem: bytes = b""
     root: bytes = b""
     self_mask: bytes = b""
     h1: bytes = b""
@@ -61,62 +61,72 @@ class Session:
     survivors: bytes = b""
     neighbours: bytes = b""
     threshold: int = 0
-    channels: dict[int, bytes] = field(default_factory=dict)
-    masks: dict[int, bytes] = field(default_factory=dict)
-    shares: dict[int, bytes] = field(default_factory=dict)
+    masks: bytes = b""
+    opens: bytes = b""
+    shares: bytes = b""
     y: bytes = b""
 
     def __repr__(self) -> str:
         return "Session(<redacted>)"
 
-    def without_secrets(self) -> Session:
-        """What is still needed once the shares are handed out.
+    def without_secrets(self, stage: str) -> Session:
+        """What is still needed once the shares are handed out, at ``stage``.
 
         Guarantee: no key of the round is left; who takes the file later learns nothing of it.
         """
         return replace(
             self,
-            channel=b"",
-            channel_kem=b"",
+            stage=stage,
+            private=b"",
+            kem=b"",
             root=b"",
             self_mask=b"",
-            channels={},
-            masks={},
-            shares={},
+            masks=b"",
+            opens=b"",
+            shares=b"",
         )
 
 
+_EMPTY = Session()
+_NUMBERS, _TEXTS, _BLOBS = (
+    [f.name for f in fields(Session) if type(getattr(_EMPTY, f.name)) is kind]
+    for kind in (int, str, bytes)
+)
+_numbers, _texts, _blobs = attrgetter(*_NUMBERS), attrgetter(*_TEXTS), attrgetter(*_BLOBS)
+_HEAD = struct.Struct(f">{len(_NUMBERS)}Q{len(_TEXTS) + len(_BLOBS)}I")
+
+
 def save(session: Session, memory: Memory) -> None:
-    """Put ``session`` into ``memory``.
+    """Put ``session`` into ``memory``: numbers and lengths, then texts and bytes, end to end.
 
     Guarantee: nothing is sent; the caller's memory is stored before the reply goes.
     """
-    plain: dict[str, object] = {}
-    for name in (f.name for f in fields(session)):
-        value = getattr(session, name)
-        if isinstance(value, bytes):
-            plain[name] = value.hex()
-        elif isinstance(value, dict):
-            plain[name] = {str(k): v.hex() for k, v in value.items()}
-        else:
-            plain[name] = value
-    memory.protocol["session"] = canonical(plain)
+    parts = (*(text.encode() for text in _texts(session)), *_blobs(session))
+    head = _HEAD.pack(*_numbers(session), *map(len, parts))
+    memory.protocol["session"] = b"".join((head, *parts))
 
 
 def load(memory: Memory) -> Session:
     """The session in ``memory``, or an empty one.
 
+    Raises:
+        ValueError: what is stored is no session of this version.
+
     Guarantee: the inverse of :func:`save`.
     """
-    if "session" not in memory.protocol:
-        return Session()
-    stored = json.loads(memory.protocol["session"])
-    empty, values = Session(), {}
-    for f in fields(Session):
-        value, like = stored[f.name], getattr(empty, f.name)
-        if isinstance(like, bytes):
-            value = bytes.fromhex(value)
-        elif isinstance(like, dict):
-            value = {int(k): bytes.fromhex(v) for k, v in value.items()}
-        values[f.name] = value
-    return Session(**values)
+    stored = memory.protocol.get("session")
+    if stored is None:
+        return _EMPTY
+    if len(stored) < _HEAD.size:
+        raise ValueError("Expected a stored session of this version.")
+    head, at, parts = _HEAD.unpack_from(stored), _HEAD.size, []
+    for size in head[len(_NUMBERS) :]:
+        parts.append(stored[at : at + size])
+        at += size
+    if at != len(stored):
+        raise ValueError("Expected a stored session of this version.")
+    texts = [part.decode() for part in parts[: len(_TEXTS)]]
+    values: dict[str, object] = dict(zip(_NUMBERS, head, strict=False))
+    values |= zip(_TEXTS, texts, strict=True)
+    values |= zip(_BLOBS, parts[len(_TEXTS) :], strict=True)
+    return Session(**values)  # type: ignore[arg-type]
