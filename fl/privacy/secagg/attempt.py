@@ -15,13 +15,22 @@ from fl.arrays import Arrays
 from fl.contracts import Federation, NodeId, Reply, Request, Scalar
 from fl.errors import Code, Refused
 from fl.privacy.secagg import fixedpoint, keys, tag, transcript, wire
-from fl.privacy.secagg.identity import SIGNATURE, signed
+from fl.privacy.secagg.identity import SIGNATURE
 from fl.privacy.secagg.masks import Ring, hash_of, hashes_of
 from fl.privacy.secagg.profiles import KEM_CIPHERTEXT
 from fl.privacy.secagg.shamir import SECRET, SHARE
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.unmask import Entrusted, Gathered, Handed, unmask
-from fl.privacy.secagg.wire import Advert, Round, blob, pack, pack_members, unpack, view
+from fl.privacy.secagg.wire import (
+    Advert,
+    Round,
+    advert_message,
+    blob,
+    pack,
+    pack_members,
+    unpack,
+    view,
+)
 
 Results = Callable[[NodeId], tuple[Mapping[str, Ring], Mapping[str, str]]]
 
@@ -119,7 +128,8 @@ class Attempt:
             self.followed.append(terms.roster.names[i])
             record = blob(reply.config, "advert", Advert.size(hybrid))
             made = Advert.parse(i, record, hybrid)
-            if not signed(terms.roster.key(i), made.message(about.sid), made.signature):
+            message = advert_message(about.sid, i, record[:-SIGNATURE])
+            if not terms.signed(i, about.sid, message, made.signature):
                 raise Refused(Code.BAD_SIGNATURE)
             if made.key in seen:
                 raise Refused(Code.DUPLICATE_KEY)
@@ -179,7 +189,7 @@ class Attempt:
             if vector is None:
                 raise ValueError("Expected a vector of the ring.")
             message = transcript.masked_message(sid, h2, hashes[i])
-            if not signed(self.terms.roster.key(i), message, signature):
+            if not self.terms.signed(i, sid, message, signature):
                 raise Refused(Code.BAD_SIGNATURE)
             np.add(total, vector, out=total)
             self.tag = tag.add(self.tag, int.from_bytes(sealed, "little"))
@@ -221,7 +231,7 @@ class Attempt:
 
     def _consented(self, i: int, reply: Reply, message: bytes) -> None:
         signature = blob(reply.config, "consent", SIGNATURE)
-        if not signed(self.terms.roster.key(i), message, signature):
+        if not self.terms.signed(i, self.about.sid, message, signature):
             raise Refused(Code.BAD_SIGNATURE)
         self.consents[i] = signature
 

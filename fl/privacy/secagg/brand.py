@@ -164,7 +164,7 @@ class BrandHalf:
             raise Refused(Code.MODEL_MISMATCH)
         opened = self._session(request, now, place.root)
         head = bytes.fromhex(self.witness.head()).rjust(HASH, b"\0")
-        opened = keys.fresh(opened, self.index, head, self.identity, terms.rules.algorithms)
+        opened = keys.fresh(opened, self.index, head, self.identity, terms)
         if session.sequence != now[0]:
             memory.protocol.pop("encoding", None)
         chain.save(replace(place, opened=now[0], attempt=now[1]), memory)
@@ -220,10 +220,14 @@ class BrandHalf:
 
     def _check_model(self, request: Request, session: Session, memory: Memory) -> None:
         """The arrays are those that follow from the sums that the round's keys are bound to."""
-        state = chain.state(memory, self.first)
-        try:
-            expected = self.follow.broadcast(session.kind, state)
-            layout = fixedpoint.layout(self.follow.zero(session.kind, state))
+
+        def follows() -> tuple[Arrays, bytes]:
+            state = chain.state(memory, self.first)
+            zero = self.follow.zero(session.kind, state)
+            return self.follow.broadcast(session.kind, state), fixedpoint.layout(zero)
+
+        try:  # the context binds the transcript's root, and the root all sums behind the state
+            expected, layout = self.terms.once(session.sid, "what follows", follows)
         except KeyError as error:
             raise Refused(Code.UNKNOWN_REQUEST) from error
         same = arrays.same_shape(request.arrays, expected) and all(
@@ -244,7 +248,7 @@ class BrandHalf:
         sealed = tag.add(own, tag.mask(plus, minus)).to_bytes(tag.SIZE, "little")
         done = replace(session, stage=MASKED, y=y, masks=b"", root=b"", kem=b"")
         save(done, memory)
-        signature = self.identity.sign(masked_message(sid, session.h2, y))
+        signature = self.terms.sign(self.identity, sid, masked_message(sid, session.h2, y))
         return Reply(Code.OK, {"y": vector}, {"signature": signature, "tag": sealed})
 
     def _consent(self, request: Request, session: Session, memory: Memory) -> Reply:

@@ -17,7 +17,7 @@ from dataclasses import replace
 
 from fl.errors import Code, Refused
 from fl.privacy.secagg import shamir
-from fl.privacy.secagg.identity import KEY, SIGNATURE, Identity, signed
+from fl.privacy.secagg.identity import KEY, SIGNATURE, Identity
 from fl.privacy.secagg.masks import MASK
 from fl.privacy.secagg.profiles import (
     KEM_CIPHERTEXT,
@@ -27,6 +27,7 @@ from fl.privacy.secagg.profiles import (
     agree,
     decapsulate,
     encapsulate,
+    key_of,
     kem_public_of,
     public_of,
 )
@@ -48,25 +49,28 @@ SEALED = PAIR + TAG
 
 
 def fresh(
-    session: Session, index: int, head: bytes, identity: Identity, profile: Profile
+    session: Session, index: int, head: bytes, identity: Identity, terms: Terms
 ) -> Session:
     """Step 1: new keys for one attempt, and the signed advert of their public halves.
 
     Guarantee: the keys come from the system's randomness and have been used for nothing.
     """
+    profile, sid = terms.rules.algorithms, session.sid
     private, root, self_mask = (secrets.token_bytes(32) for _ in range(3))
+    key = key_of(private)
+    terms.once(sid, ("private", private), lambda: key)
     kem = secrets.token_bytes(KEM_SEED) if profile.hybrid else b""
     advert = Advert(
         index,
-        public_of(private),
-        commit(session.sid, index, root, "root"),
-        commit(session.sid, index, self_mask),
+        public_of(key),
+        commit(sid, index, root, "root"),
+        commit(sid, index, self_mask),
         head,
         kem_public_of(kem) if profile.hybrid else b"",
-        kem_public_of(mask_kem_seed(root, session.sid, profile)) if profile.hybrid else b"",
+        kem_public_of(mask_kem_seed(root, sid, profile)) if profile.hybrid else b"",
     )
     keys = advert.keys
-    record = keys + identity.sign(advert_message(session.sid, index, keys))
+    record = keys + terms.sign(identity, sid, advert_message(sid, index, keys))
     return replace(
         session, private=private, kem=kem, root=root, self_mask=self_mask, advert=record
     )
@@ -78,20 +82,19 @@ def mask_kem_seed(root: bytes, sid: bytes, profile: Profile) -> bytes:
 
 
 def pair_keys(
-    shared: bytes, sid: bytes, h1: bytes, i: int, j: int, profile: Profile
+    shared: bytes, sid: bytes, h1: bytes, low: int, high: int, profile: Profile
 ) -> tuple[bytes, bytes, bytes]:
-    """What brand ``i`` shares with ``j``: their mask's key, its key to seal for ``j``, to open.
+    """What two brands share: the key of their mask, of what the lower one seals, of what the other.
 
     Args:
         shared: their X25519 secret.
+        low, high: their numbers, ``low < high``.
 
     Guarantee: independent of each other, known to the two brands only, fresh in every round and
     attempt, and different if the two were shown different adverts.
     """
-    low, high = (i, j) if i < j else (j, i)
     made = profile.derive(shared, sid, b"pair" + h1 + _numbers(low, high), MASK + 2 * KEY)
-    mask, upwards, downwards = made[:MASK], made[MASK : MASK + KEY], made[MASK + KEY :]
-    return (mask, upwards, downwards) if i < j else (mask, downwards, upwards)
+    return made[:MASK], made[MASK : MASK + KEY], made[MASK + KEY :]
 
 
 def mixed(key: bytes, extra: bytes, sid: bytes, profile: Profile) -> bytes:
@@ -138,14 +141,11 @@ def accept(session: Session, raw: bytes, index: int, terms: Terms) -> tuple[Sess
     near = terms.neighbours(list(records), h1, [index])[index]
     for j in near:
         keys, signature = records[j][:-SIGNATURE], records[j][-SIGNATURE:]
-        if not signed(roster.key(j), advert_message(sid, j, keys), signature):
+        if not terms.signed(j, sid, advert_message(sid, j, keys), signature):
             raise Refused(Code.BAD_SIGNATURE)
     masks, seals, opens = {}, {}, {}
-    shared = agree(session.private, [records[j][:KEY] for j in near])
-    for j, secret in zip(near, shared, strict=True):
-        if secret is None:
-            raise Refused(Code.WEAK_KEY)
-        masks[j], seals[j], opens[j] = pair_keys(secret, sid, h1, index, j, profile)
+    for j in near:
+        masks[j], seals[j], opens[j] = _agreed(session, records, h1, index, j, terms)
     agreed = replace(
         session,
         private=b"",
@@ -157,6 +157,24 @@ def accept(session: Session, raw: bytes, index: int, terms: Terms) -> tuple[Sess
         opens=pack(opens) if terms.rules.recovers else b"",  # else nothing is sealed
     )
     return agreed, seals
+
+
+def _agreed(
+    session: Session, records: dict[int, bytes], h1: bytes, i: int, j: int, terms: Terms
+) -> tuple[bytes, bytes, bytes]:
+    """Of :func:`pair_keys`; ``i`` is this brand."""
+    sid, raw, (low, high) = session.sid, session.private, sorted((i, j))
+
+    def compute() -> tuple[bytes, bytes, bytes]:
+        key = terms.once(sid, ("private", raw), lambda: key_of(raw))
+        shared = agree(key, records[j][:KEY])
+        if shared is None:
+            raise Refused(Code.WEAK_KEY)
+        return pair_keys(shared, sid, h1, low, high, terms.rules.algorithms)
+
+    pair = ("pair", h1, low, high)  # both public keys are in the adverts behind h1
+    mask, upwards, downwards = terms.once(sid, pair, compute)
+    return (mask, upwards, downwards) if i == low else (mask, downwards, upwards)
 
 
 def deal(

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 from fl.arrays import Arrays, digest
 from fl.contracts import NodeId
 from fl.privacy.secagg import graph
-from fl.privacy.secagg.identity import Json, Roster, SignedPlan, bind
+from fl.privacy.secagg.identity import Identity, Json, Roster, SignedPlan, bind, signed
+from fl.privacy.secagg.once import Once, anew
 from fl.privacy.secagg.rules import BrandAgg
 
 _PLAN = ("protocol", "run", "first", "coordinator", "rules", "course")
@@ -43,12 +44,16 @@ def draft(
 class Terms:
     """Roster and plan, read once. Public.
 
+    Attributes:
+        once: what brands that share a process work out once.
+
     Raises:
         ValueError: the plan lacks something, or could overflow with this roster.
     """
 
     roster: Roster
     plan: SignedPlan
+    once: Once = field(default=anew, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if tuple(sorted(self.plan.content)) != tuple(sorted(_PLAN)):
@@ -87,6 +92,21 @@ class Terms:
     def most(self) -> int:
         """The largest absolute ring value of one brand. Guarantee: public."""
         return self.rules.most(len(self.roster.keys))
+
+    def sign(self, identity: Identity, sid: bytes, message: bytes) -> bytes:
+        """A signature of the round ``sid``. Guarantee: of ``Identity.sign``."""
+        signature = identity.sign(message)
+        self.once(sid, ("signed", identity.public, message, signature), lambda: True)
+        return signature
+
+    def signed(self, index: int, sid: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether brand ``index`` signed that. Guarantee: of ``identity.signed``."""
+        public = self.roster.key(index)
+        return self.once(
+            sid,
+            ("signed", public, message, signature),
+            lambda: signed(public, message, signature),
+        )
 
     def neighbours(self, members: list[int], seed: bytes, only: list[int]) -> dict[int, list[int]]:
         """For each of ``only``, with whom it shares keys. Guarantee: of ``graph.neighbours``."""

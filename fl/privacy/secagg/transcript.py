@@ -85,6 +85,22 @@ def parse(line: str) -> dict[str, object]:
     return values
 
 
+def attested(terms: Terms, line: str) -> dict[str, object]:
+    """The values of a line, after the coordinator's signature was verified.
+
+    Raises:
+        ValueError: the line is malformed, or the signature is wrong.
+
+    Guarantee: the coordinator vouches for them.
+    """
+    values = parse(line)
+    body = {k: v for k, v in values.items() if k != "signature"}
+    signature = _bytes(values, "signature")
+    if not signed_by(terms.coordinator, bind("line", canonical(body)), signature):
+        raise ValueError("the coordinator's signature is wrong")
+    return values
+
+
 def check_line(terms: Terms, line: str) -> dict[str, object]:
     """The values of a line, after every signature in it was verified.
 
@@ -94,11 +110,7 @@ def check_line(terms: Terms, line: str) -> dict[str, object]:
     Guarantee: if it has a sum, enough brands of the roster signed their part of exactly this round
     and agreed on who is in the sum. That the sum is theirs is vouched for by the coordinator alone.
     """
-    values = parse(line)
-    body = {k: v for k, v in values.items() if k != "signature"}
-    signature = _bytes(values, "signature")
-    if not signed_by(terms.coordinator, bind("line", canonical(body)), signature):
-        raise ValueError("the coordinator's signature is wrong")
+    values = attested(terms, line)
     if values.get("outcome") == "ok":
         _check_members(terms, values)
     return values

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from fl.errors import Code, Refused
-from fl.privacy.secagg.identity import HASH, SIGNATURE, Identity, signed
+from fl.privacy.secagg.identity import HASH, SIGNATURE, Identity
 from fl.privacy.secagg.session import Session
 from fl.privacy.secagg.shamir import SHARE
 from fl.privacy.secagg.terms import Terms
@@ -39,11 +39,11 @@ def survivors(
         raise Refused(Code.TOO_FEW)
     for j in near:
         message = masked_message(session.sid, session.h2, records[j][:HASH])
-        if not signed(terms.roster.key(j), message, records[j][HASH:]):
+        if not terms.signed(j, session.sid, message, records[j][HASH:]):
             raise Refused(Code.BAD_SIGNATURE)
     h3 = view("survivors", session.sid, raw)
     seen = replace(session, h3=h3, survivors=pack_members(records))
-    return seen, identity.sign(consent_message(session.sid, h3))
+    return seen, terms.sign(identity, session.sid, consent_message(session.sid, h3))
 
 
 def consents(session: Session, raw: bytes, index: int, terms: Terms) -> None:
@@ -60,7 +60,7 @@ def consents(session: Session, raw: bytes, index: int, terms: Terms) -> None:
     allowed = {index, *unpack_members(session.neighbours)} & {*unpack_members(session.survivors)}
     message = consent_message(session.sid, session.h3)
     for j, signature in given.items():
-        if j not in allowed or not signed(terms.roster.key(j), message, signature):
+        if j not in allowed or not terms.signed(j, session.sid, message, signature):
             raise Refused(Code.SPLIT_VIEW)
     if len(given) < session.threshold:
         raise Refused(Code.TOO_FEW)
