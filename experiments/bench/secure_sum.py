@@ -2,8 +2,8 @@
 
 ``python -m experiments.bench.secure_sum --out FILE.json [--case n=5,d=1000000,dropped=1]``
 
-Ours: whole rounds of the real coordinator with ``n`` brands in this process; ``dropped`` brands are
-lost after they shared their keys. ``client_ms`` is what one brand computes in its five steps (the
+Ours: whole rounds of the real coordinator with ``n`` brands in this process, each of which works
+out everything by itself; ``dropped`` brands are lost after they shared their keys. ``client_ms`` is what one brand computes in its five steps (the
 median brand, the best of some rounds), ``server_ms`` the coordinator's part, ``follow_ms`` what it
 costs a brand to follow the round's published sum. ``ideal_mask_ms`` is the time of the
 ``degree + 1`` masks alone, at the speed of the case ``masks``. Times are by the wall clock;
@@ -123,13 +123,14 @@ class Ours:
         self.algorithm = FedAvg()
         self.state: Arrays = {"w": np.zeros(case.d)}
         rules = BrandAgg(min_brands=3, max_dropouts=case.n)
-        self.coordinator, self.halves = simulate(
+        halves = simulate(
             rules,
             self.names,
             algorithms={"train": self.algorithm},
             plan=NoPrivacy("none", "equal"),
             first=self.state,
         )
+        self.coordinator, self.halves = secure_round.by_itself(*halves)
         self.memory = {name: Memory() for name in self.names}
         values = numpy_generator(0, "update").normal(size=case.d)
         self.update = Update({"w": values}, 1.0)

@@ -16,21 +16,12 @@ from fl.contracts import Federation, NodeId, Reply, Request, Scalar
 from fl.errors import Code, Refused
 from fl.privacy.secagg import fixedpoint, keys, tag, transcript, wire
 from fl.privacy.secagg.identity import SIGNATURE
-from fl.privacy.secagg.masks import Ring, hash_of, hashes_of
-from fl.privacy.secagg.profiles import KEM_CIPHERTEXT
+from fl.privacy.secagg.masks import MASK, Ring, hash_of, hashes_of
+from fl.privacy.secagg.profiles import KEM_CIPHERTEXT, TAG
 from fl.privacy.secagg.shamir import SECRET, SHARE
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.unmask import Entrusted, Gathered, Handed, unmask
-from fl.privacy.secagg.wire import (
-    Advert,
-    Round,
-    advert_message,
-    blob,
-    pack,
-    pack_members,
-    unpack,
-    view,
-)
+from fl.privacy.secagg.wire import Advert, Round, blob, pack, pack_members, unpack, view
 
 Results = Callable[[NodeId], tuple[Mapping[str, Ring], Mapping[str, str]]]
 
@@ -45,7 +36,8 @@ class Attempt:
         threads: for large vectors.
         absent: why a brand is out.
         followed: who has taken up the past results.
-        adverts: U1, by number; ``near`` the neighbours in it.
+        adverts: U1, by number; ``raw`` the same packed, ``h1`` its hash.
+        near: the neighbours in it.
         shares: what U2 sent for its neighbours.
         survivors: U3: hash of the masked vector and signature.
         consents: signatures on the list of survivors.
@@ -62,6 +54,8 @@ class Attempt:
     absent: dict[NodeId, Code] = field(default_factory=dict)
     followed: list[NodeId] = field(default_factory=list)
     adverts: dict[int, Advert] = field(default_factory=dict)
+    raw: bytes = b""
+    h1: bytes = b""
     near: dict[int, list[int]] = field(default_factory=dict)
     shares: dict[int, Entrusted] = field(default_factory=dict)
     members: list[int] = field(default_factory=list)
@@ -96,7 +90,7 @@ class Attempt:
         return {
             **{k: getattr(about, k) for k in ("sequence", "attempt", "kind", "number")},
             **{k: getattr(about, k).hex() for k in ("model", "layout", "previous")},
-            "adverts": self._adverts.hex(),
+            "adverts": self.raw.hex(),
             "members": pack_members(self.members).hex(),
             "survivors": pack(self.survivors).hex(),
             "consents": pack(self.consents).hex(),
@@ -107,10 +101,6 @@ class Attempt:
             "sum": "" if isinstance(outcome, Code) else hash_of(outcome, self.threads).hex(),
             "tag": "" if failed else self.tag.to_bytes(tag.SIZE, "little").hex(),
         }
-
-    @property
-    def _adverts(self) -> bytes:
-        return pack({i: a.record for i, a in self.adverts.items()})
 
     def _open(self, nodes: list[NodeId], results: Results) -> None:
         about, terms, index = self.about, self.terms, self.terms.roster.index
@@ -123,33 +113,34 @@ class Attempt:
             wire.OPEN, brands, lambda i: {**config, **past[i][1]}, lambda i: past[i][0]
         )
         hybrid, seen = terms.rules.algorithms.hybrid, set[bytes]()
+        records: dict[int, bytes] = {}
 
         def advert(i: int, reply: Reply) -> None:
             self.followed.append(terms.roster.names[i])
             record = blob(reply.config, "advert", Advert.size(hybrid))
             made = Advert.parse(i, record, hybrid)
-            message = advert_message(about.sid, i, record[:-SIGNATURE])
-            if not terms.signed(i, about.sid, message, made.signature):
+            if not terms.signed(i, about.sid, made.message(about.sid), made.signature):
                 raise Refused(Code.BAD_SIGNATURE)
             if made.key in seen:
                 raise Refused(Code.DUPLICATE_KEY)
             seen.add(made.key)
-            self.adverts[i] = made
+            records[i], self.adverts[i] = record, made
 
         self._take(replies, advert)
+        self.raw = pack(records)
+        self.h1 = view("adverts", about.sid, self.raw)
         self._enough(self.adverts)
-        members = list(self.adverts)
-        self.near = terms.neighbours(members, view("adverts", about.sid, self._adverts), members)
+        self.near = terms.neighbours(list(records), self.h1)
 
     def _exchange(self) -> None:
-        raw, hybrid = self._adverts, self.terms.rules.algorithms.hybrid
-        replies = self._ask(wire.KEYS, self.adverts, lambda i: {"adverts": raw})
+        hybrid = self.terms.rules.algorithms.hybrid
+        replies = self._ask(wire.KEYS, self.adverts, lambda i: {"adverts": self.raw})
 
         def entrust(i: int, reply: Reply) -> None:
             sealed = unpack(blob(reply.config, "shares"), keys.SEALED)
             if list(sealed) != self.near[i]:
                 raise ValueError("Expected a share for each neighbour.")
-            escrow = blob(reply.config, "escrow")
+            escrow = blob(reply.config, "escrow", TAG + (2 + MASK) * len(sealed))
             if not hybrid:
                 self.shares[i] = Entrusted(sealed, escrow)
                 return
@@ -163,20 +154,16 @@ class Attempt:
         self._enough(self.shares)
 
     def _train(self) -> Ring:
-        if self.terms.rules.recovers:
-            self.members = sorted(self.shares)
-        else:
-            self.members = list(self.adverts)
-        raw, recovers = self._adverts, self.terms.rules.recovers
+        recovers = self.terms.rules.recovers
+        self.members = sorted(self.shares) if recovers else list(self.adverts)
         replies = self._ask(
             wire.TRAIN,
             self.members,
-            self._forwarded() if recovers else lambda i: {"adverts": raw},
+            self._forwarded() if recovers else lambda i: {"adverts": self.raw},
             lambda i: self.request.arrays,
         )
         sid = self.about.sid
-        h1 = view("adverts", sid, raw)
-        h2 = view("members", sid, h1, pack_members(self.members))
+        h2 = view("members", sid, self.h1, pack_members(self.members))
         entries = {
             i: fixedpoint.received(reply.arrays, self.length) for i, reply in replies.items()
         }

@@ -184,9 +184,8 @@ class BrandHalf:
             blob(config, "layout", HASH),
             root,
         )
-        return Session(
-            about.sid, *now, about.kind, about.number, about.model, about.layout, ADVERTISED
-        )
+        found = Session(*now, about.number, kind=about.kind, stage=ADVERTISED)
+        return replace(found, sid=about.sid, model=about.model, layout=about.layout)
 
     def _keys(self, request: Request, session: Session, memory: Memory) -> Reply:
         """Steps 2-3."""
@@ -194,7 +193,7 @@ class BrandHalf:
         raw = blob(request.config, "adverts")
         agreed, seals = keys.accept(session, raw, self.index, self.terms)
         dealt, blobs = keys.deal(agreed, raw, seals, self.index, self.terms)
-        save(replace(dealt, stage=SHARED), memory)
+        save(dealt, memory)
         return Reply(Code.OK, {}, blobs)
 
     def _admit(self, request: Request, session: Session, memory: Memory) -> Reply | None:
@@ -209,9 +208,8 @@ class BrandHalf:
             raw = blob(request.config, "adverts")
             ready, _ = keys.accept(session, raw, self.index, self.terms)
             h2 = view("members", ready.sid, ready.h1, ready.everyone)
-            ready = replace(ready, members=ready.everyone, h2=h2)
+            ready = replace(ready, stage=ADMITTED, members=ready.everyone, h2=h2)
         self._check_model(request, session, memory)
-        ready = replace(ready, stage=ADMITTED)
         cached = memory.protocol.get("encoding", b"")
         if cached.startswith(_occasion(ready)):
             return self._mask(ready, np.frombuffer(cached[HASH:], "<u4").copy(), memory)
@@ -231,7 +229,7 @@ class BrandHalf:
         except KeyError as error:
             raise Refused(Code.UNKNOWN_REQUEST) from error
         same = arrays.same_shape(request.arrays, expected) and all(
-            np.array_equal(request.arrays[n], expected[n]) for n in expected
+            bool((request.arrays[n] == expected[n]).all()) for n in expected
         )
         if not same or layout != session.layout:
             raise Refused(Code.MODEL_MISMATCH)
@@ -259,7 +257,7 @@ class BrandHalf:
             raise Refused(Code.OUT_OF_ORDER if same else Code.BOTH_SHARES)
         self._expect(request, session, MASKED)
         seen, signature = views.survivors(session, raw, self.index, self.identity, self.terms)
-        save(replace(seen, stage=CONSENTED), memory)
+        save(seen, memory)
         return Reply(Code.OK, {}, {"consent": signature})
 
     def _unmask(self, request: Request, session: Session, memory: Memory) -> Reply:
@@ -279,7 +277,7 @@ class BrandHalf:
             )
             handed["consent"] = signature
             memory.protocol.pop("encoding", None)
-        save(session.without_secrets(ANSWERED), memory)
+        save(session.answered(), memory)
         return Reply(Code.OK, {}, handed)
 
     def _expect(self, request: Request, session: Session, stage: str) -> None:

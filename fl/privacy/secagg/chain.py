@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -22,6 +23,7 @@ from fl.privacy.secagg.transcript import Line
 from fl.privacy.secagg.wire import Round, view
 
 LINE, SUM = "line/", "sum/"  # prefixes, before the sequence number of a past round
+_PLACE = struct.Struct(f">3Q{HASH}s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,24 +45,23 @@ class Place:
 def load(memory: Memory, terms: Terms) -> Place:
     """The place in ``memory``, or the beginning of the run.
 
+    Raises:
+        ValueError: what is stored is no place of this version.
+
     Guarantee: the inverse of :func:`save`.
     """
-    if "place" not in memory.protocol:
+    stored = memory.protocol.get("place")
+    if stored is None:
         return Place(0, terms.first_root)
-    stored = json.loads(memory.protocol["place"])
-    return Place(**{**stored, "root": bytes.fromhex(stored["root"])})
+    if len(stored) != _PLACE.size:
+        raise ValueError("Expected a stored place of this version.")
+    sequence, opened, attempt, root = _PLACE.unpack(stored)
+    return Place(sequence, root, opened, attempt)
 
 
 def save(place: Place, memory: Memory) -> None:
     """Put ``place`` into ``memory``. Guarantee: nothing is sent."""
-    memory.protocol["place"] = canonical(
-        {
-            "sequence": place.sequence,
-            "root": place.root.hex(),
-            "opened": place.opened,
-            "attempt": place.attempt,
-        }
-    )
+    memory.protocol["place"] = _PLACE.pack(place.sequence, place.opened, place.attempt, place.root)
 
 
 def state(memory: Memory, first: Arrays) -> Arrays:

@@ -16,22 +16,19 @@ import secrets
 from dataclasses import replace
 
 from fl.errors import Code, Refused
-from fl.privacy.secagg import shamir
+from fl.privacy.secagg import hybrid, shamir
 from fl.privacy.secagg.identity import KEY, SIGNATURE, Identity
 from fl.privacy.secagg.masks import MASK
 from fl.privacy.secagg.profiles import (
-    KEM_CIPHERTEXT,
     KEM_SEED,
     TAG,
     Profile,
     agree,
-    decapsulate,
-    encapsulate,
-    key_of,
     kem_public_of,
+    key_of,
     public_of,
 )
-from fl.privacy.secagg.session import Session
+from fl.privacy.secagg.session import ADMITTED, SHARED, Session
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.wire import (
     Advert,
@@ -48,9 +45,7 @@ PAIR = 2 * shamir.SHARE  # bytes: a share of the self mask's key, a share of the
 SEALED = PAIR + TAG
 
 
-def fresh(
-    session: Session, index: int, head: bytes, identity: Identity, terms: Terms
-) -> Session:
+def fresh(session: Session, index: int, head: bytes, identity: Identity, terms: Terms) -> Session:
     """Step 1: new keys for one attempt, and the signed advert of their public halves.
 
     Guarantee: the keys come from the system's randomness and have been used for nothing.
@@ -67,18 +62,11 @@ def fresh(
         commit(sid, index, self_mask),
         head,
         kem_public_of(kem) if profile.hybrid else b"",
-        kem_public_of(mask_kem_seed(root, sid, profile)) if profile.hybrid else b"",
+        kem_public_of(hybrid.mask_seed(root, sid, profile)) if profile.hybrid else b"",
     )
     keys = advert.keys
     record = keys + terms.sign(identity, sid, advert_message(sid, index, keys))
-    return replace(
-        session, private=private, kem=kem, root=root, self_mask=self_mask, advert=record
-    )
-
-
-def mask_kem_seed(root: bytes, sid: bytes, profile: Profile) -> bytes:
-    """The ML-KEM seed behind a brand's masks. Guarantee: who knows it does not know ``root``."""
-    return profile.derive(root, sid, b"mask kem", KEM_SEED)
+    return replace(session, private=private, kem=kem, root=root, self_mask=self_mask, advert=record)
 
 
 def pair_keys(
@@ -97,14 +85,6 @@ def pair_keys(
     return made[:MASK], made[MASK : MASK + KEY], made[MASK + KEY :]
 
 
-def mixed(key: bytes, extra: bytes, sid: bytes, profile: Profile) -> bytes:
-    """``key`` with an ML-KEM secret in it, where there is one.
-
-    Guarantee: as long as ``key``, and unknown to who lacks one of the two.
-    """
-    return profile.derive(key + extra, sid, b"hybrid", len(key)) if extra else key
-
-
 def self_key(self_mask: bytes, sid: bytes, profile: Profile) -> bytes:
     """The key of a brand's own mask. Guarantee: as that of ``self_mask``."""
     return profile.derive(self_mask, sid, b"self mask", MASK)
@@ -115,7 +95,9 @@ def escrow_key(root: bytes, sid: bytes, profile: Profile) -> bytes:
     return profile.derive(root, sid, b"escrow")
 
 
-def accept(session: Session, raw: bytes, index: int, terms: Terms) -> tuple[Session, dict[int, bytes]]:
+def accept(
+    session: Session, raw: bytes, index: int, terms: Terms
+) -> tuple[Session, dict[int, bytes]]:
     """Step 2: check everyone's adverts and agree on keys with the neighbours.
 
     Returns:
@@ -148,6 +130,7 @@ def accept(session: Session, raw: bytes, index: int, terms: Terms) -> tuple[Sess
         masks[j], seals[j], opens[j] = _agreed(session, records, h1, index, j, terms)
     agreed = replace(
         session,
+        stage=SHARED,
         private=b"",
         h1=h1,
         everyone=pack_members(records),
@@ -193,43 +176,20 @@ def deal(
     needed = min(session.threshold, len(near))  # a brand holds no share of its own
     own = shamir.split(session.self_mask, needed, points)
     root = shamir.split(session.root, needed, points)
-    masks, blobs = unpack(session.masks, MASK), {}
+    masks = unpack(session.masks, MASK)
+    blobs: dict[str, bytes] = {}
     if profile.hybrid:
-        masks, seals, blobs = _encapsulated(masks, seals, raw, sid, index, profile)
+        masks, seals, blobs = hybrid.encapsulated(masks, seals, raw, sid, index, profile)
     sealed = {
         j: profile.seal(seals[j], own[j + 1] + root[j + 1], header(session, index, j)) for j in near
     }
     kept = pack(masks)
-    return replace(session, masks=kept), {
+    dealt = replace(session, masks=kept) if profile.hybrid else session
+    return dealt, {
         "shares": pack(sealed),
         "escrow": profile.seal(escrow_key(session.root, sid, profile), kept, sid),
         **blobs,
     }
-
-
-def _encapsulated(
-    masks: dict[int, bytes],
-    seals: dict[int, bytes],
-    raw: bytes,
-    sid: bytes,
-    index: int,
-    profile: Profile,
-) -> tuple[dict[int, bytes], dict[int, bytes], dict[str, bytes]]:
-    """The keys with ML-KEM secrets in them, and the ciphertexts for the neighbours.
-
-    Each sender's secret joins its key to seal, the lower one's that of the pair's mask.
-    """
-    records, channels, lower = unpack(raw, Advert.size(True)), {}, {}
-    masks, seals = dict(masks), dict(seals)
-    for j in seals:
-        advert = Advert.parse(j, records[j], True)
-        channel, mask = encapsulate(advert.channel_kem), encapsulate(advert.mask_kem)
-        if channel is None or mask is None:
-            raise Refused(Code.WEAK_KEY)
-        seals[j], channels[j] = mixed(seals[j], channel[0], sid, profile), channel[1]
-        if index < j:
-            masks[j], lower[j] = mixed(masks[j], mask[0], sid, profile), mask[1]
-    return masks, seals, {"channel_kem": pack(channels), "mask_kem": pack(lower)}
 
 
 def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms) -> Session:
@@ -261,7 +221,7 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
     if list(sealed) != present:
         raise Refused(Code.BAD_SHARE)
     if profile.hybrid:
-        masks, opens = _decapsulated(masks, opens, blobs, present, session, index, profile)
+        masks, opens = hybrid.decapsulated(masks, opens, blobs, present, session, index, profile)
     shares = {}
     for j in present:
         opened = profile.open(opens[j], sealed[j], header(session, j, index))
@@ -270,43 +230,13 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
         shares[j] = opened
     return replace(
         session,
+        stage=ADMITTED,
         members=blobs["members"],
         h2=view("members", session.sid, session.h1, blobs["members"]),
         masks=pack({j: masks[j] for j in present}),
         shares=pack(shares),
         opens=b"",
     )
-
-
-def _decapsulated(
-    masks: dict[int, bytes],
-    opens: dict[int, bytes],
-    blobs: dict[str, bytes],
-    present: list[int],
-    session: Session,
-    index: int,
-    profile: Profile,
-) -> tuple[dict[int, bytes], dict[int, bytes]]:
-    """The keys with the neighbours' ML-KEM secrets in them. Guarantee: of :func:`mixed`."""
-    sid = session.sid
-    channel = unpack(blobs.get("channel_kem", b""), KEM_CIPHERTEXT)
-    mask = unpack(blobs.get("mask_kem", b""), KEM_CIPHERTEXT)
-    if list(channel) != present or list(mask) != [j for j in present if j < index]:
-        raise Refused(Code.BAD_SHARE)
-    seed = mask_kem_seed(session.root, sid, profile)
-    masks, opens = dict(masks), dict(opens)
-    for j in present:
-        opens[j] = mixed(opens[j], _kem_secret(session.kem, channel[j]), sid, profile)
-        if j < index:
-            masks[j] = mixed(masks[j], _kem_secret(seed, mask[j]), sid, profile)
-    return masks, opens
-
-
-def _kem_secret(seed: bytes, ciphertext: bytes) -> bytes:
-    secret = decapsulate(seed, ciphertext)
-    if secret is None:
-        raise Refused(Code.BAD_SHARE)
-    return secret
 
 
 def header(session: Session, giver: int, to: int) -> bytes:

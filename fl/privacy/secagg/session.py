@@ -40,14 +40,15 @@ class Session:
         y: hash of the masked vector.
     """
 
-    sid: bytes = b""
     sequence: int = 0
     attempt: int = 0
-    kind: str = ""
     number: int = 0
+    threshold: int = 0
+    kind: str = ""
+    stage: str = ""
+    sid: bytes = b""
     model: bytes = b""
     layout: bytes = b""
-    stage: str = ""
     advert: bytes = b""
     private: bytes = b""
     kem: bytes = b""
@@ -60,7 +61,6 @@ class Session:
     members: bytes = b""
     survivors: bytes = b""
     neighbours: bytes = b""
-    threshold: int = 0
     masks: bytes = b""
     opens: bytes = b""
     shares: bytes = b""
@@ -69,14 +69,14 @@ class Session:
     def __repr__(self) -> str:
         return "Session(<redacted>)"
 
-    def without_secrets(self, stage: str) -> Session:
-        """What is still needed once the shares are handed out, at ``stage``.
+    def answered(self) -> Session:
+        """What is still needed once the shares are handed out.
 
         Guarantee: no key of the round is left; who takes the file later learns nothing of it.
         """
         return replace(
             self,
-            stage=stage,
+            stage=ANSWERED,
             private=b"",
             kem=b"",
             root=b"",
@@ -87,13 +87,9 @@ class Session:
         )
 
 
-_EMPTY = Session()
-_NUMBERS, _TEXTS, _BLOBS = (
-    [f.name for f in fields(Session) if type(getattr(_EMPTY, f.name)) is kind]
-    for kind in (int, str, bytes)
-)
-_numbers, _texts, _blobs = attrgetter(*_NUMBERS), attrgetter(*_TEXTS), attrgetter(*_BLOBS)
-_HEAD = struct.Struct(f">{len(_NUMBERS)}Q{len(_TEXTS) + len(_BLOBS)}I")
+_values = attrgetter(*(f.name for f in fields(Session)))  # numbers, then texts, then bytes
+_NUMBERS, _TEXTS = 4, 2
+_HEAD = struct.Struct(f">{_NUMBERS}Q{len(fields(Session)) - _NUMBERS}I")
 
 
 def save(session: Session, memory: Memory) -> None:
@@ -101,8 +97,10 @@ def save(session: Session, memory: Memory) -> None:
 
     Guarantee: nothing is sent; the caller's memory is stored before the reply goes.
     """
-    parts = (*(text.encode() for text in _texts(session)), *_blobs(session))
-    head = _HEAD.pack(*_numbers(session), *map(len, parts))
+    values = _values(session)
+    texts, blobs = values[_NUMBERS : _NUMBERS + _TEXTS], values[_NUMBERS + _TEXTS :]
+    parts = (*map(str.encode, texts), *blobs)
+    head = _HEAD.pack(*values[:_NUMBERS], *map(len, parts))
     memory.protocol["session"] = b"".join((head, *parts))
 
 
@@ -116,17 +114,14 @@ def load(memory: Memory) -> Session:
     """
     stored = memory.protocol.get("session")
     if stored is None:
-        return _EMPTY
+        return Session()
     if len(stored) < _HEAD.size:
         raise ValueError("Expected a stored session of this version.")
     head, at, parts = _HEAD.unpack_from(stored), _HEAD.size, []
-    for size in head[len(_NUMBERS) :]:
+    for size in head[_NUMBERS:]:
         parts.append(stored[at : at + size])
         at += size
     if at != len(stored):
         raise ValueError("Expected a stored session of this version.")
-    texts = [part.decode() for part in parts[: len(_TEXTS)]]
-    values: dict[str, object] = dict(zip(_NUMBERS, head, strict=False))
-    values |= zip(_TEXTS, texts, strict=True)
-    values |= zip(_BLOBS, parts[len(_TEXTS) :], strict=True)
-    return Session(**values)  # type: ignore[arg-type]
+    texts, blobs = map(bytes.decode, parts[:_TEXTS]), parts[_TEXTS:]
+    return Session(*head[:_NUMBERS], *texts, *blobs)

@@ -108,7 +108,9 @@ class Terms:
             lambda: signed(public, message, signature),
         )
 
-    def neighbours(self, members: list[int], seed: bytes, only: list[int]) -> dict[int, list[int]]:
+    def neighbours(
+        self, members: list[int], seed: bytes, only: list[int] | None = None
+    ) -> dict[int, list[int]]:
         """For each of ``only``, with whom it shares keys. Guarantee: of ``graph.neighbours``."""
         found = graph.neighbours(members, seed, self.rules.degree, only)
         return {m: list(near) for m, near in found.items()}

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fl.errors import Code, Refused
-from fl.privacy.secagg import keys, shamir, tag
+from fl.privacy.secagg import hybrid, keys, shamir, tag
 from fl.privacy.secagg.masks import MASK, Ring, add_masks
 from fl.privacy.secagg.profiles import Profile, decapsulate
 from fl.privacy.secagg.terms import Terms
@@ -121,10 +121,10 @@ def _escrowed(j: int, root: bytes, g: Gathered, profile: Profile) -> dict[int, b
         raise Refused(Code.WRONG_SHARE) from error
     found = {i: left[i] for i in g.near[j] if i in g.survivors}
     if profile.hybrid:  # the lower one's ML-KEM secret came after ``j`` had left its keys
-        seed = keys.mask_kem_seed(root, g.sid, profile)
+        seed = hybrid.mask_seed(root, g.sid, profile)
         for i in (i for i in found if i < j):
             extra = decapsulate(seed, g.entrusted[i].mask[j]) or b""
-            found[i] = keys.mixed(found[i], extra, g.sid, profile)
+            found[i] = hybrid.mixed(found[i], extra, g.sid, profile)
     return found
 
 

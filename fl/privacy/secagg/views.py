@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from fl.errors import Code, Refused
 from fl.privacy.secagg.identity import HASH, SIGNATURE, Identity
-from fl.privacy.secagg.session import Session
+from fl.privacy.secagg.session import CONSENTED, Session
 from fl.privacy.secagg.shamir import SHARE
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.transcript import consent_message, masked_message
@@ -42,7 +42,7 @@ def survivors(
         if not terms.signed(j, session.sid, message, records[j][HASH:]):
             raise Refused(Code.BAD_SIGNATURE)
     h3 = view("survivors", session.sid, raw)
-    seen = replace(session, h3=h3, survivors=pack_members(records))
+    seen = replace(session, stage=CONSENTED, h3=h3, survivors=pack_members(records))
     return seen, terms.sign(identity, session.sid, consent_message(session.sid, h3))
 
 

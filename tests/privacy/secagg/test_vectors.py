@@ -20,8 +20,8 @@ from fl.privacy.secagg.profiles import (
     agree,
     decapsulate,
     encapsulate,
-    key_of,
     kem_public_of,
+    key_of,
     public_of,
 )
 from fl.privacy.secagg.session import Session
@@ -63,7 +63,7 @@ def test_keys_adverts_masks_sealed_shares_and_escrow() -> None:
     assert words.tolist() == k["mask_words"]
     assert tag.mask([mask], []) == k["mask_of_the_tag"]
     assert keys.self_key(raw("keys", "self_mask"), sid, SHA) == raw("keys", "self_key")
-    session = Session(sid, h1=h1)
+    session = Session(sid=sid, h1=h1)
     sealed = SHA.seal(seal, raw("keys", "message"), keys.header(session, i, j))
     assert sealed == raw("keys", "sealed")
     escrow = SHA.open(keys.escrow_key(root, sid, SHA), raw("keys", "escrow"), sid)
