@@ -237,10 +237,9 @@ class BrandHalf:
     def _mask(self, session: Session, vector: Ring, memory: Memory) -> Reply:
         """Step 5: ``y_i = x_i + PRG(b_i) + sum_j (+ if i < j else -) PRG(s_ij)``."""
         profile, me, sid = self.terms.rules.algorithms, self.index, session.sid
-        pairs = unpack(session.masks, MASK)
-        plus = [keys.self_key(session.self_mask, sid, profile)]
-        plus += [key for j, key in pairs.items() if j > me]
-        minus = [key for j, key in pairs.items() if j < me]
+        masks = unpack(session.masks, MASK)
+        plus = [key for j, key in masks.items() if j >= me]
+        minus = [key for j, key in masks.items() if j < me]
         tag_key = tag.tag_key(self.federation_key, sid, profile)
         own, y = seal(vector, plus, minus, tag_key, profile, self.threads)
         sealed = tag.add(own, tag.mask(plus, minus)).to_bytes(tag.SIZE, "little")

@@ -121,13 +121,17 @@ def accept(
         raise Refused(Code.DUPLICATE_KEY)
     h1 = view("adverts", sid, raw)
     near = terms.neighbours(list(records), h1, [index])[index]
-    for j in near:
+
+    def is_signed(j: int) -> bool:
         keys, signature = records[j][:-SIGNATURE], records[j][-SIGNATURE:]
-        if not terms.signed(j, sid, advert_message(sid, j, keys), signature):
-            raise Refused(Code.BAD_SIGNATURE)
+        return terms.signed(j, sid, advert_message(sid, j, keys), signature)
+
+    if not terms.vouched(sid, h1, near, is_signed):
+        raise Refused(Code.BAD_SIGNATURE)
     masks, seals, opens = {}, {}, {}
     for j in near:
         masks[j], seals[j], opens[j] = _agreed(session, records, h1, index, j, terms)
+    masks[index] = self_key(session.self_mask, sid, profile)
     agreed = replace(
         session,
         stage=SHARED,
@@ -183,11 +187,11 @@ def deal(
     sealed = {
         j: profile.seal(seals[j], own[j + 1] + root[j + 1], header(session, index, j)) for j in near
     }
-    kept = pack(masks)
-    dealt = replace(session, masks=kept) if profile.hybrid else session
+    escrow = pack({j: masks[j] for j in near})
+    dealt = replace(session, masks=pack(masks)) if profile.hybrid else session
     return dealt, {
         "shares": pack(sealed),
-        "escrow": profile.seal(escrow_key(session.root, sid, profile), kept, sid),
+        "escrow": profile.seal(escrow_key(session.root, sid, profile), escrow, sid),
         **blobs,
     }
 
@@ -233,7 +237,7 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
         stage=ADMITTED,
         members=blobs["members"],
         h2=view("members", session.sid, session.h1, blobs["members"]),
-        masks=pack({j: masks[j] for j in present}),
+        masks=pack({j: masks[j] for j in (*present, index)}),
         shares=pack(shares),
         opens=b"",
     )

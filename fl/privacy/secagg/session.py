@@ -35,7 +35,8 @@ class Session:
         everyone, members, survivors: packed numbers of U1, U2, U3.
         neighbours: packed numbers of those of ``everyone`` this brand shares keys with.
         threshold: shares that reconstruct, and consents that are needed.
-        masks, opens: packed keys by neighbour: of the pair's mask, and of what it sealed for us.
+        masks: packed keys by neighbour, of the pair's mask; by its own number, of the self mask.
+        opens: packed keys by neighbour, of what it sealed for this brand.
         shares: packed, what neighbours entrusted: share of the self mask, share of the root.
         y: hash of the masked vector.
     """

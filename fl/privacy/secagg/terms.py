@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -107,6 +107,23 @@ class Terms:
             ("signed", public, message, signature),
             lambda: signed(public, message, signature),
         )
+
+    def vouched(
+        self, sid: bytes, shown: bytes, near: list[int], is_signed: Callable[[int], bool]
+    ) -> bool:
+        """Whether ``is_signed`` holds for each of ``near`` in a list.
+
+        Args:
+            shown: hash of the list, which decides what ``is_signed`` says.
+
+        Guarantee: each of them was checked, here or by another brand of this process.
+        """
+        checked = self.once(sid, ("vouched", shown), set[int])
+        for j in near:
+            if j not in checked and not is_signed(j):
+                return False
+            checked.add(j)
+        return True
 
     def neighbours(
         self, members: list[int], seed: bytes, only: list[int] | None = None

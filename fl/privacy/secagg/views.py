@@ -37,11 +37,14 @@ def survivors(
     too_few = len(records) < terms.rules.min_brands or len(near) + 1 < session.threshold
     if too_few or not (terms.rules.recovers or len(records) == len(members)):
         raise Refused(Code.TOO_FEW)
-    for j in near:
-        message = masked_message(session.sid, session.h2, records[j][:HASH])
-        if not terms.signed(j, session.sid, message, records[j][HASH:]):
-            raise Refused(Code.BAD_SIGNATURE)
     h3 = view("survivors", session.sid, raw)
+
+    def is_signed(j: int) -> bool:
+        message = masked_message(session.sid, session.h2, records[j][:HASH])
+        return terms.signed(j, session.sid, message, records[j][HASH:])
+
+    if not terms.vouched(session.sid, session.h2 + h3, near, is_signed):
+        raise Refused(Code.BAD_SIGNATURE)
     seen = replace(session, stage=CONSENTED, h3=h3, survivors=pack_members(records))
     return seen, terms.sign(identity, session.sid, consent_message(session.sid, h3))
 
