@@ -5,16 +5,17 @@ from __future__ import annotations
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Generic
 
 from fl.brand import LocalBrand
 from fl.contracts import (
     Algorithm,
     BrandSum,
-    Examples,
     Ledger,
     Memory,
     NodeId,
     PrivacyPlan,
+    R,
     Reply,
     Request,
     Task,
@@ -27,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(slots=True)
-class BrandNode:
+class BrandNode(Generic[R]):
     """Everything one brand brings to a run.
 
     Attributes:
@@ -43,8 +44,8 @@ class BrandNode:
     """
 
     name: NodeId
-    splits: Mapping[str, Examples]
-    task: Task
+    splits: Mapping[str, R]
+    task: Task[R]
     plan: PrivacyPlan
     summing: BrandSum
     training: Training

@@ -27,12 +27,13 @@ from experiments.tuning import Trial
 from fl import arrays
 from fl.algorithms.fedavg import FedAvg
 from fl.arrays import Arrays
-from fl.contracts import Algorithm, Floats, Request, concatenate
+from fl.contracts import Algorithm, Request, concatenate
 from fl.errors import Code, NoAnswer
 from fl.events import PrivacyEvent
 from fl.models.parameters import load
 from fl.privacy import NoPrivacy, PlainSum, Plan
 from fl.seeds import torch_generator
+from fl.tasks import Numbers
 from server.coordinator import Progress
 
 POOLED = "pooled"
@@ -160,14 +161,14 @@ def finetuned(bench: Bench, variant: Variant, shared: Result) -> Result:
     return Result(models, chosen, {}, shared.plan, spent=shared.spent)
 
 
-def scores(bench: Bench, arm: str, result: Result) -> dict[str, Floats]:
-    """Probabilities of all test rows, by brand and at once: what only a benchmark may look at.
+def scores(bench: Bench, arm: str, result: Result) -> dict[str, Numbers]:
+    """What the models say of all test rows, by brand and at once; only a benchmark may look at it.
 
     One shared model scores all rows at once as the pooled arm sees them; that differs from the
     brands' own rows only where brands scale by themselves.
     """
     model = bench.task.model(torch_generator(bench.seed, "model"))
-    scored = {}
+    scored: dict[str, Numbers] = {}
     central_rows = arm == "pooled" or arm.startswith("central_dp")
     for brand, splits in bench.rows.brands.items():
         if brand in result.models:

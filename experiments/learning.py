@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from clients.node import BrandNode
 from experiments.books import COORDINATOR, Books, opened
@@ -27,7 +28,7 @@ from fl.models.parameters import parameters
 from fl.privacy import Plan
 from fl.round import coordinate, price
 from fl.seeds import derive, torch_generator
-from fl.tasks.conversion import Conversion, metrics
+from fl.tasks import Trained
 from server.coordinator import Coordinator, Progress
 
 
@@ -45,7 +46,7 @@ class Bench:
     """
 
     settings: Settings
-    task: Conversion
+    task: Trained[Any]
     seed: int
     rows: Prepared
     journal: Journal
@@ -149,7 +150,7 @@ def _run(
         summing,
         bench.seed,
         validation,
-        metrics,
+        bench.task.metrics,
         how.evaluate_every,
         ledgers.get(COORDINATOR),
     )
@@ -168,7 +169,7 @@ class _Checkpoint:
     bench: Bench
     key: str
     plan: Plan
-    nodes: Mapping[str, BrandNode]
+    nodes: Mapping[str, BrandNode[Any]]
     began: float = field(default_factory=time.monotonic)
     saved: float = field(default_factory=time.monotonic)
 
@@ -206,7 +207,7 @@ def made_nodes(
     key: str,
     ledgers: Mapping[str, Ledger],
     halves: Mapping[str, BrandSum],
-) -> dict[str, BrandNode]:
+) -> dict[str, BrandNode[Any]]:
     """A node for each brand, serving ``algorithms``."""
     how = bench.settings
     return {

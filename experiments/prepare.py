@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 
@@ -11,7 +12,7 @@ from clients.node import BrandNode
 from experiments.enrolment import enrolled
 from experiments.settings import Settings
 from fl.algorithms.query import evaluation
-from fl.contracts import Examples, Task, Unit, concatenate
+from fl.contracts import R, Task, Unit, concatenate
 from fl.data.dataset import DataSet
 from fl.data.divide import SPLITS, BrandTable
 from fl.data.scaling import by_own_rows
@@ -26,7 +27,7 @@ from fl.seeds import derive
 from fl.tasks.ranges import Ranges
 
 Tables = Mapping[str, BrandTable]
-Splits = Mapping[str, Examples]
+Splits = Mapping[str, Any]  # rows in the form of the task
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Prepared:
     brands: Mapping[str, Splits]
     pooled: Splits
 
-    def own(self, brand: str, split: str) -> Examples:
+    def own(self, brand: str, split: str) -> Any:
         """One brand's part of the pooled rows of a split."""
         names = list(self.brands)
         sizes = [len(self.brands[name][split]) for name in names]
@@ -49,7 +50,7 @@ class Prepared:
         return self.pooled[split].span(start, start + len(self.brands[brand][split]))
 
 
-def encode(task: Task, tables: Tables, scaling: str) -> Prepared:
+def encode(task: Task[Any], tables: Tables, scaling: str) -> Prepared:
     """Each brand's splits, encoded from that brand's rows and the shared schema alone."""
     brands: dict[str, Splits] = {
         brand: {
@@ -84,8 +85,8 @@ def check_deltas(how: Settings, prepared: Prepared) -> None:
                 require_delta(float(getattr(variant.plan, "delta", 1.0)), customers)
 
 
-def _relabel(examples: Examples, brand: int) -> Examples:
-    return replace(examples, customer_b=examples.customer_b + (brand << 40))
+def _relabel(rows: R, brand: int) -> R:
+    return rows.renumbered(rows.customer_b + (brand << 40))
 
 
 def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Schema:
@@ -137,6 +138,6 @@ def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Sc
     return task.read(answer.state)
 
 
-def _known(task: Task, table: BrandTable, brand: str) -> Examples:
+def _known(task: Task[R], table: BrandTable, brand: str) -> R:
     known = table.split != "test"
     return task.examples(table.rows[known], table.customers[known], f"brand {brand}")

@@ -16,10 +16,9 @@ from fl.data.partition import PARTITIONS
 from fl.data.schema import Schema
 from fl.doors import Train, Training
 from fl.errors import InputError
-from fl.models import MODELS
 from fl.privacy import PLANS, SECURE_SUMS, NoPrivacy, Plan, Summing
 from fl.round import rehearse
-from fl.tasks.conversion import Conversion, ModelConfig
+from fl.tasks import TASKS, NamedConfig, TaskConfig, Trained
 
 ARMS = ("alone", "federated", "finetuned", "central_dp", "pooled")
 _GROUPS = ("data", "partition", "preparation", "task", "model", "algorithm", "privacy")
@@ -50,20 +49,6 @@ class Source(Protocol):
 
     def load(self) -> DataSet:
         """Read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class ConversionOptions:
-    """``conf/task/conversion.yaml``."""
-
-    name: str = "conversion"
-    score_bins: int = 100
-
-    def __post_init__(self) -> None:
-        if self.name != "conversion":
-            raise ValueError(f"Expected name={self.name!r} to be 'conversion'.")
-        if self.score_bins < 2:
-            raise ValueError(f"Expected score_bins={self.score_bins} >= 2.")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +102,7 @@ class Variant:
             return None
         values = {**plain(self.plan), "name": "local", "dropouts": 0, "colluders": 0}
         plan = choose(PLANS, values, "privacy")
-        return Variant(_label(plan), plan, self.algorithm)
+        return Variant(label(plan), plan, self.algorithm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,8 +114,8 @@ class Settings:
     source: Source
     partition: Partition
     preparation: Preparation
-    options: ConversionOptions
-    architecture: ModelConfig
+    options: TaskConfig
+    architecture: NamedConfig
     algorithm: Algorithm
     variants: tuple[Variant, ...]
     summing: Summing
@@ -143,9 +128,9 @@ class Settings:
     arms: tuple[str, ...]
     values: Values
 
-    def task(self, schema: Schema) -> Conversion:
+    def task(self, schema: Schema) -> Trained[Any]:
         """The task in this schema."""
-        return Conversion(schema, self.architecture, self.options.score_bins)
+        return self.options.task(schema, self.architecture)
 
 
 def settings(values: Values) -> Settings:
@@ -161,14 +146,15 @@ def settings(values: Values) -> Settings:
             )
     if absent := sorted(_KEYS - set(values) - {"experiment", "question", "out"}):
         raise InputError(absent[0], "is missing", "give it a value")
+    options = choose(TASKS, values["task"], "task")
     made = Settings(
         experiment=str(values.get("experiment") or "custom"),
         question=str(values.get("question") or ""),
         source=choose(DATASETS, values["data"], "data"),
         partition=choose(PARTITIONS, values["partition"], "partition"),
         preparation=build(Preparation, values["preparation"], "preparation"),
-        options=build(ConversionOptions, values["task"], "task"),
-        architecture=choose(MODELS, values["model"], "model"),
+        options=options,
+        architecture=choose(options.models, values["model"], "model"),
         algorithm=choose(ALGORITHMS, values["algorithm"], "algorithm"),
         variants=_variants(values),
         summing=choose(SECURE_SUMS, values["secure_sum"], "secure_sum"),
@@ -177,7 +163,7 @@ def settings(values: Values) -> Settings:
         tuning=build(Tuning, values["tuning"], "tuning"),
         rounds=_at_least_one(values, "rounds"),
         evaluate_every=_at_least_one(values, "evaluate_every"),
-        seeds=_seeds(values["seeds"]),
+        seeds=seeds(values["seeds"]),
         arms=_arms(values["arms"]),
         values=values,
     )
@@ -185,7 +171,7 @@ def settings(values: Values) -> Settings:
     return made
 
 
-def _variants(values: Values) -> tuple[Variant, ...]:
+def guarantees(values: Values) -> list[Plan]:
     """The run's own privacy first, then each plan of ``plans`` at each epsilon of ``epsilons``."""
     chosen = [choose(PLANS, values["privacy"], "privacy")]
     others, epsilons = group(values["plans"] or {}, "plans"), _listed(values["epsilons"])
@@ -199,7 +185,14 @@ def _variants(values: Values) -> tuple[Variant, ...]:
             choose(PLANS, {**plan, "epsilon": e, "noise_multiplier": None}, f"plans.{name}")
             for e in epsilons
         ]
-    return tuple(Variant(_label(plan), plan, _algorithm(values, plan)) for plan in chosen)
+    labels = [label(plan) for plan in chosen]
+    if repeated := sorted({name for name in labels if labels.count(name) > 1}):
+        raise InputError("epsilons", f"{repeated[0]} is asked for twice", "name it once")
+    return chosen
+
+
+def _variants(values: Values) -> tuple[Variant, ...]:
+    return tuple(Variant(label(p), p, _algorithm(values, p)) for p in guarantees(values))
 
 
 def _algorithm(values: Values, plan: Plan) -> Algorithm:
@@ -211,7 +204,8 @@ def _algorithm(values: Values, plan: Plan) -> Algorithm:
     return choose(ALGORITHMS, {**values["algorithm"], **changed}, "algorithm")
 
 
-def _label(plan: Plan) -> str:
+def label(plan: Plan) -> str:
+    """How a guarantee is called in results: ``none``, or the plan's name and epsilon."""
     if isinstance(plan, NoPrivacy):
         return "none"
     if plan.epsilon is None:
@@ -220,9 +214,6 @@ def _label(plan: Plan) -> str:
 
 
 def _check_together(made: Settings) -> None:
-    labels = [variant.label for variant in made.variants]
-    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
-        raise InputError("epsilons", f"{repeated[0]} is asked for twice", "name it once")
     if "central_dp" in made.arms and not any(v.private for v in made.variants):
         raise InputError(
             "arms", "'central_dp' needs a privacy plan", "set privacy=local, or drop the arm"
@@ -245,6 +236,12 @@ def _check_together(made: Settings) -> None:
                     )
     for variant in made.variants:
         _check_sum(made, variant.plan)
+    if made.preparation.scaling == "own" and made.options.name != "conversion":
+        raise InputError(
+            "preparation.scaling",
+            f"'own' scales the numbers of a table, which task={made.options.name} does not read",
+            "set preparation.scaling=bounds",
+        )
     private = [variant for variant in made.variants if variant.private]
     if made.preparation.scaling == "own" and private:
         raise InputError(
@@ -295,13 +292,14 @@ def _at_least_one(values: Values, key: str) -> int:
     return value
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
-    seeds = tuple(range(value)) if type(value) is int else _listed(value)
-    if not seeds or len(set(seeds)) != len(seeds) or any(type(s) is not int for s in seeds):
+def seeds(value: Any) -> tuple[int, ...]:
+    """Seeds from their number or a list of them."""
+    found = tuple(range(value)) if type(value) is int else _listed(value)
+    if not found or len(set(found)) != len(found) or any(type(s) is not int for s in found):
         raise InputError(
             "seeds", f"{value!r} names no seeds", "give a number of seeds, or a list such as [0,1]"
         )
-    return seeds
+    return found
 
 
 def _arms(value: Any) -> tuple[str, ...]:

@@ -14,16 +14,13 @@ from experiments.settings import Settings, Variant
 from fl import arrays
 from fl.contracts import Floats
 from fl.data.dataset import DataSet
-from fl.data.schema import Schema
 from fl.events import from_json
-from fl.models.additive import Additive
 from fl.privacy import NoPrivacy
 from fl.privacy.accounting import pld_epsilon
-from fl.report.metrics import METRICS, NAN, calibration_curve
+from fl.report.metrics import METRICS, NAN
 from fl.report.rows import Gains, PerBrand, Row, Setting, Values, gains, summarise
 
 Pieces = Mapping[int, Piece]
-MAIN = "auc"  # the metric of paired gains
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,30 +45,32 @@ def summarise_run(how: Settings, data: DataSet, pieces: Pieces) -> Summary:
     brands.remove(ALL)
     rows: list[Row] = []
     main: dict[str, dict[str, PerBrand]] = {}
+    reported = {metric: METRICS[metric] for metric in how.options.reports}
+    headline = how.options.reports[0]
     for key, (arm, variant) in arm_keys(how).items():
         values = {
             metric: {brand: _per_seed(pieces, key, brand, of.function) for brand in brands}
-            for metric, of in METRICS.items()
+            for metric, of in reported.items()
         }
-        together = {m: _per_seed(pieces, key, ALL, of.function) for m, of in METRICS.items()}
+        together = {m: _per_seed(pieces, key, ALL, of.function) for m, of in reported.items()}
         setting = Setting(
             experiment=how.experiment,
             data=data.name,
-            task="conversion",
+            task=how.options.name,
             model=how.architecture.name,
             algorithm=how.algorithm.name,
             privacy=variant.plan.name if variant else "none",
             epsilon=_epsilon(variant, pieces, key),
         )
         rows += summarise(setting, {arm: values}, pooled={arm: together}, tiers=data.tiers)
-        main[key] = {MAIN: values[MAIN]}
+        main[key] = {headline: values[headline]}
     return Summary(rows, {v.label: _gains(how, v, main, data.tiers) for v in how.variants})
 
 
 def _gains(how: Settings, variant: Variant, values: Values, tiers: Mapping[str, str]) -> Gains:
     """The arms of one guarantee, against the arms that have none."""
     own = {arm: values[k] for arm in how.arms if (k := arm_key(arm, variant)) in values}
-    return gains(own, MAIN, tiers=tiers)
+    return gains(own, how.options.reports[0], tiers=tiers)
 
 
 def _epsilon(variant: Variant | None, pieces: Pieces, key: str) -> float | None:
@@ -86,44 +85,15 @@ def _epsilon(variant: Variant | None, pieces: Pieces, key: str) -> float | None:
     return max([variant.plan.epsilon or 0.0, *booked])
 
 
-def calibration(how: Settings, pieces: Pieces) -> dict[str, list[list[float]]]:
-    """Per arm, the calibration curve over the test rows of all brands and seeds."""
-    curves = {}
-    for arm in how.arms:
-        key = arm_key(arm, how.variants[0])
-        scored = [s for piece in pieces.values() if (s := _scored(piece, key, ALL)) is not None]
-        if scored:
-            y, p = (np.concatenate(parts) for parts in zip(*scored, strict=True))
-            curves[arm] = [list(point) for point in calibration_curve(y, p)]
-    return curves
-
-
-def additive_curves(how: Settings, schema: Schema, piece: Piece) -> dict[str, Any] | None:
-    """Each feature's contribution in the federated model of one seed, or None for other models."""
-    key = arm_key("federated", how.variants[0])
-    params = arrays.below(f"model/{key}", piece.arrays)
-    if not isinstance(how.architecture, Additive) or not params:
-        return None
-    numbers = {column.name for column in schema.numbers}
-    return {
-        feature: {
-            "levels": levels,
-            "contribution": contribution.tolist(),
-            "kind": "number" if feature in numbers else "category",
-        }
-        for feature, (levels, contribution) in how.architecture.curves(schema, params).items()
-    }
-
-
 def _per_seed(
-    pieces: Pieces, arm: str, brand: str, function: Callable[[Floats, Floats], float]
+    pieces: Pieces, arm: str, brand: str, function: Callable[[Any, Any], float]
 ) -> list[float]:
-    scored = [_scored(piece, arm, brand) for piece in pieces.values()]
+    scored = [scored_rows(piece, arm, brand) for piece in pieces.values()]
     return [NAN if s is None else function(*s) for s in scored]
 
 
-def _scored(piece: Piece, arm: str, brand: str) -> tuple[Floats, Floats] | None:
-    """Labels and probabilities of one brand's test rows."""
+def scored_rows(piece: Piece, arm: str, brand: str) -> tuple[Floats, Floats] | None:
+    """What is true of one brand's test rows (or of :data:`ALL`), and what the arm's model says."""
     y, p = piece.arrays.get(f"y/{brand}"), piece.arrays.get(f"p/{arm}/{brand}")
     if y is None or p is None:
         return None

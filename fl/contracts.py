@@ -13,9 +13,9 @@ Suffixes of tensor names: ``_b`` example of a batch, ``_f`` numeric feature, ``_
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.arrays import Arrays
-from fl.doors import Answer, Ask, Of, Training
+from fl.doors import Answer, Ask, Statistic, Training
 from fl.errors import Code
 from fl.events import PrivacyEvent
 
@@ -96,17 +96,45 @@ class Memory:
     protocol: dict[str, bytes] = field(default_factory=dict, repr=False)
 
 
-# --- examples -----------------------------------------------------------------------------------
+# --- rows ---------------------------------------------------------------------------------------
+
+
+class Rows(Protocol):
+    """Encoded rows of one brand, in the form that one task's model takes. A batch is rows too.
+
+    Everything but the task treats them as this: rows of customers, which can be chosen and joined.
+    """
+
+    @property
+    def customer_b(self) -> Tensor:
+        """Int64, the same for all rows of a customer; the unit of privacy."""
+
+    def __len__(self) -> int: ...
+
+    def rows(self, index: Tensor) -> Self:
+        """The rows at ``index`` (int64), in that order."""
+
+    def span(self, start: int, stop: int) -> Self:
+        """The rows from ``start`` up to ``stop``, without copying."""
+
+    def renumbered(self, customer_b: Tensor) -> Self:
+        """The same rows under other numbers of customers."""
+
+    def followed_by(self, others: Sequence[Self]) -> Self:
+        """These rows, then those of ``others``, in order."""
+
+
+R = TypeVar("R", bound=Rows)
 
 
 @dataclass(frozen=True, slots=True)
 class Examples:
-    """Encoded rows of one brand, ready for a model. A batch is an ``Examples`` too.
+    """Rows of a table: numbers, codes and a label.
 
     Attributes:
         x_bf: float32 numeric features, scaled into [-1, 1] by public bounds.
         c_bg: int64 category codes, one column per categorical feature.
-        y_b: float32 labels, 0 or 1.
+        y_b: float32 labels, 0 or 1; int64 where a task has classes or items.
         customer_b: int64, the same for all rows of a customer; the unit of privacy.
     """
 
@@ -131,22 +159,34 @@ class Examples:
             self.customer_b[start:stop],
         )
 
+    def renumbered(self, customer_b: Tensor) -> Examples:
+        """The same rows under other numbers of customers."""
+        return replace(self, customer_b=customer_b)
 
-def concatenate(parts: Sequence[Examples]) -> Examples:
+    def followed_by(self, others: Sequence[Examples]) -> Examples:
+        """These rows, then those of ``others``, in order."""
+        parts = [self, *others]
+        return Examples(
+            torch.cat([p.x_bf for p in parts]),
+            torch.cat([p.c_bg for p in parts]),
+            torch.cat([p.y_b for p in parts]),
+            torch.cat([p.customer_b for p in parts]),
+        )
+
+
+def concatenate(parts: Sequence[R]) -> R:
     """All rows of ``parts``, in order."""
-    return Examples(
-        torch.cat([p.x_bf for p in parts]),
-        torch.cat([p.c_bg for p in parts]),
-        torch.cat([p.y_b for p in parts]),
-        torch.cat([p.customer_b for p in parts]),
-    )
+    return parts[0].followed_by(parts[1:])
 
 
 # --- 1 task -------------------------------------------------------------------------------------
 
 
-class Task(Protocol):
-    """What is learned: schema, model, per-example loss, additive statistics."""
+class Task(Protocol[R]):
+    """What is learned: schema, model, per-example loss, additive statistics.
+
+    ``R`` is the form of its rows: a task is only ever given rows that it encoded itself.
+    """
 
     @property
     def schema(self) -> Schema: ...
@@ -154,17 +194,17 @@ class Task(Protocol):
     def model(self, rng: torch.Generator) -> nn.Module:
         """A fresh model; all its randomness comes from ``rng``."""
 
-    def examples(self, table: pd.DataFrame, customers: Ints, where: str) -> Examples:
+    def examples(self, table: pd.DataFrame, customers: Ints, where: str) -> R:
         """Encode a brand's rows by the schema alone: row by row, never looking at another row.
 
         ``customers`` is int64 ``[n]``, equal for the rows of one customer; ``where`` names the
         table in messages.
         """
 
-    def losses(self, model: nn.Module, batch: Examples) -> Tensor:
+    def losses(self, model: nn.Module, batch: R) -> Tensor:
         """Float32 ``[b]``: one loss per example, never a mean."""
 
-    def evaluate(self, model: nn.Module, batch: Examples) -> Arrays:
+    def evaluate(self, model: nn.Module, batch: R) -> Arrays:
         """What each example adds to the evaluation: float64 ``[b, ...]``, bounded, additive."""
 
     def statistics(self) -> Arrays:
@@ -217,6 +257,17 @@ class Algorithm(Protocol):
         """The model inside the state."""
 
 
+class Question(Algorithm, Protocol):
+    """An algorithm that counts instead of learning: its state is the answer after ``rounds``.
+
+    Its updates weigh 0: their sum is the answer, and no mean is taken.
+    """
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds lead from the first state to the answer, >= 1."""
+
+
 # --- 4 privacy plan -----------------------------------------------------------------------------
 
 
@@ -248,17 +299,17 @@ class PrivacyPlan(Protocol):
         """What a round costs where the unit is a brand; booked by the coordinator."""
 
     def gradients(
-        self, task: Task, model: nn.Module, examples: Examples, training: Training, seed: int
+        self, task: Task[R], model: nn.Module, examples: R, training: Training, seed: int
     ) -> Iterator[list[Tensor]]:
         """Door 1: one gradient per step, each at the model's parameters at that moment."""
 
     def gradient(
-        self, task: Task, model: nn.Module, examples: Examples, seed: int
+        self, task: Task[R], model: nn.Module, examples: R, seed: int
     ) -> tuple[list[Tensor], float]:
         """Door 3: the customers' gradients, summed for release, and the weight of the sum."""
 
     def release(
-        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+        self, chunks: Iterable[tuple[Arrays, Ints]], asked: Statistic, limits: Limits, seed: int
     ) -> tuple[Arrays, float]:
         """Door 3: per-example statistics (``[b, ...]``), summed for release, and their weight.
 

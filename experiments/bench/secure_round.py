@@ -84,7 +84,9 @@ def by_itself(own: Any, brands: Any) -> tuple[SecureSum, dict[str, BrandSum]]:
     return replace(own, terms=terms), alone
 
 
-def _node(name: str, task: Conversion, half: BrandSum, served: dict[str, FedAvg]) -> BrandNode:
+def _node(
+    name: str, task: Conversion, half: BrandSum, served: dict[str, FedAvg]
+) -> BrandNode[Examples]:
     rng = numpy_generator(0, "rows", name)
     x = torch.from_numpy(rng.normal(size=(ROWS, FEATURES)).astype(np.float32).clip(-1, 1))
     y = (x.sum(1) > 0).float()

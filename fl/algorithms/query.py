@@ -12,7 +12,7 @@ import numpy as np
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.contracts import Limits, Local, Task, Update
+from fl.contracts import Limits, Local, R, Task, Update
 from fl.doors import Counted, Of, Query, Statistic
 
 
@@ -61,7 +61,7 @@ class SumQuery:
         return state
 
 
-def evaluation(task: Task, split: str) -> SumQuery:
+def evaluation(task: Task[R], split: str) -> SumQuery:
     """The task's own statistics over one split."""
     return SumQuery(split, task.statistics(), task.limits())
 

@@ -90,17 +90,11 @@ def divide(
     Raises:
         InputError: no brand, an empty brand or split, a brand of one class, refused duplicates.
     """
-    data.schema.positives(data.rows, f"data {data.name}")  # a wrong label shows here, by its row
+    data.schema.targets(data.rows, f"data {data.name}")  # a wrong label shows here, by its row
     data = _unique_rows(data, how)
     brand = partition.divide(data, numpy_generator(seed, "partition")).to_numpy(object)
     who = customers(data)
-    ids = sorted({str(b) for b in brand if isinstance(b, str)})
-    if not ids:
-        raise InputError("partition", "no brand is left", "loosen partition.min_customers")
-    if clash := [name for name in ids if name in _GROUPS or name.startswith("tier:")]:
-        raise InputError(
-            f"brand {clash[0]}", "is what results call a group of brands", "rename the brand"
-        )
+    ids = _ids(brand)
     if how.duplicates == "refuse" and data.customer is not None:
         _refuse_shared(brand, who)
     tables = {}
@@ -115,6 +109,35 @@ def divide(
         tables[name] = BrandTable(rows, codes, names)
         _check_splits(names, name, how)
     return tables
+
+
+def undivided(data: DataSet, partition: Partition, seed: int) -> Mapping[str, BrandTable]:
+    """The brands' tables, by id, sorted, without splits: for questions that learn nothing.
+
+    Raises:
+        InputError: no brand is left.
+    """
+    brand = partition.divide(data, numpy_generator(seed, "partition")).to_numpy(object)
+    who = customers(data)
+    tables = {}
+    for name in _ids(brand):
+        mine = brand == name
+        rows, own = data.rows[mine], who[mine]
+        codes = pd.factorize(own, sort=True)[0].astype(np.int64)
+        tables[name] = BrandTable(rows, codes, np.full(len(rows), "all", object))
+    return tables
+
+
+def _ids(brand: split.Names) -> list[str]:
+    """The brands' ids, sorted."""
+    ids = sorted({str(b) for b in brand if isinstance(b, str)})
+    if not ids:
+        raise InputError("partition", "no brand is left", "loosen partition.min_customers")
+    if clash := [name for name in ids if name in _GROUPS or name.startswith("tier:")]:
+        raise InputError(
+            f"brand {clash[0]}", "is what results call a group of brands", "rename the brand"
+        )
+    return ids
 
 
 def _unique_rows(data: DataSet, how: Preparation) -> DataSet:
@@ -157,12 +180,12 @@ def _split(
         return split.validation_only(rows[data.split], ids, fractions, seed)
     if data.customer is not None:
         return split.by_hash(own, fractions, seed)
-    return split.by_stratum(own, data.schema.positives(rows), fractions, seed, name)
+    return split.by_stratum(own, data.schema.targets(rows), fractions, seed, name)
 
 
 def _check_brand(rows: pd.DataFrame, data: DataSet, name: str, how: Preparation) -> None:
     labels = rows[data.schema.label]
-    if data.schema.positives(rows).nunique() == 1 and how.one_class == "refuse":
+    if data.schema.targets(rows).nunique() == 1 and how.one_class == "refuse":
         raise InputError(
             f"brand {name}",
             f"all {len(rows)} labels are like {str(labels.iloc[0])!r}: it has one class only",

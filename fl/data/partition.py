@@ -105,10 +105,10 @@ class Dirichlet:
     def divide(self, data: DataSet, rng: Generator) -> pd.Series:
         """Cut the shuffled customers of each class at that class's cumulated shares."""
         who, rows = _customer_codes(data)
-        positive = data.schema.positives(data.rows).groupby(rows).any().to_numpy()
+        kind_k = data.schema.targets(data.rows).groupby(rows).max().to_numpy()
         brand = np.zeros(len(who), np.int64)
-        for kind in (False, True):
-            members = np.flatnonzero(positive == kind)
+        for kind in range(len(data.schema.classes) or 2):
+            members = np.flatnonzero(kind_k == kind)
             shares = rng.dirichlet([self.alpha] * self.brands)
             brand[members] = _cut(rng.permutation(len(members)), shares)
         return _assign(rows, brand, self.brands)

@@ -49,12 +49,12 @@ def by_hash(customers: pd.Series, fractions: Fractions, seed: int) -> Names:
 
 
 def by_stratum(
-    customers: pd.Series, positive: pd.Series, fractions: Fractions, seed: int, brand: str
+    customers: pd.Series, targets: pd.Series, fractions: Fractions, seed: int, brand: str
 ) -> Names:
-    """Split of each row of one brand, drawn per class of customer (has a positive row, or none)."""
-    has = positive.groupby(customers).any().sort_index()
+    """Split of each row of one brand, drawn per class of customer (the highest of its rows)."""
+    has = targets.groupby(customers).max().sort_index()
     split = pd.Series("train", index=has.index, dtype=object)
-    for kind in (False, True):
+    for kind in sorted(has.unique()):
         members = has.index[has.to_numpy() == kind]
         rng = numpy_generator(seed, "split", brand, int(kind))
         order = rng.permutation(len(members))

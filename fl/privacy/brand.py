@@ -17,8 +17,8 @@ from torch import Tensor, nn
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.contracts import Examples, Ints, Limits, NodeId, Task, Unit, Update
-from fl.doors import Ask, Of, Training
+from fl.contracts import Ints, Limits, NodeId, R, Task, Unit, Update
+from fl.doors import Ask, Statistic, Training
 from fl.events import Composed, Gaussian, PrivacyEvent, Sampled
 from fl.privacy import parameters, statistics
 from fl.privacy.calibration import affordable
@@ -115,30 +115,28 @@ class BrandPrivacy:
             return Composed()  # nothing is sent
         if limits is not None:
             return Gaussian(self.query_noise_multiplier)
-        if not self.sigma:
-            raise ValueError("Expected a calibrated plan: its noise is not known yet.")
-        return Sampled(self.sampling_rate, Gaussian(self.sigma))
+        return Sampled(self.sampling_rate, Gaussian(parameters.known(self.sigma)))
 
     # --- at a brand -----------------------------------------------------------------------------
 
     def gradients(
-        self, task: Task, model: nn.Module, examples: Examples, training: Training, seed: int
+        self, task: Task[R], model: nn.Module, examples: R, training: Training, seed: int
     ) -> Iterator[list[Tensor]]:
         """Exact steps. Guarantee: none to customers; :meth:`bound` limits the brand."""
         return _EXACT.gradients(task, model, examples, training, seed)
 
     def gradient(
-        self, task: Task, model: nn.Module, examples: Examples, seed: int
+        self, task: Task[R], model: nn.Module, examples: R, seed: int
     ) -> tuple[list[Tensor], float]:
         """The brand's mean gradient, weight 1. Guarantee: none yet; see :meth:`bound`."""
         total, examples_counted = _EXACT.gradient(task, model, examples, seed)
         return [g / max(1.0, examples_counted) for g in total], 1.0
 
     def release(
-        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+        self, chunks: Iterable[tuple[Arrays, Ints]], asked: Statistic, limits: Limits, seed: int
     ) -> tuple[Arrays, float]:
         """The brand's mean statistics, weight 1. Guarantee: none yet; see :meth:`bound`."""
-        sums, examples = _EXACT.release(chunks, of, limits, seed)
+        sums, examples = _EXACT.release(chunks, asked, limits, seed)
         return arrays.scale(sums, 1 / max(1.0, examples)) if sums else sums, 1.0
 
     def weight(self, examples: int) -> float:

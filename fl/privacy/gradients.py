@@ -14,6 +14,7 @@ import logging
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Generic
 
 import numpy as np
 import torch
@@ -21,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
-from fl.contracts import Examples
+from fl.contracts import R
 from fl.errors import InputError
 from fl.privacy.kernel import AnalyticKernel, Losses, is_analytic, trained_layers
 from fl.privacy.noise import NoiseSource
@@ -66,20 +67,20 @@ def kernel_for(model: nn.Module) -> str:
     return "analytic" if is_analytic(trained_layers(model)) else "opacus"
 
 
-class CustomerGradients:
+class CustomerGradients(Generic[R]):
     """:func:`clipped_sum` for many batches of one model: its structure is inspected once.
 
     Guarantee: as :func:`clipped_sum`, while no layer is added, removed or replaced.
     """
 
-    def __init__(self, losses: Losses, model: nn.Module) -> None:
+    def __init__(self, losses: Losses[R], model: nn.Module) -> None:
         _refuse_layers(model)
         self._losses, self._model = losses, model
         self._parameters = list(model.parameters())
         self._keepers = [m for m in model.modules() if m._buffers]
         self._kernel = AnalyticKernel(losses, model) if kernel_for(model) == "analytic" else None
 
-    def clipped_sum(self, batch: Examples, clip_norm: float) -> ClippedSum:
+    def clipped_sum(self, batch: R, clip_norm: float) -> ClippedSum:
         """See :func:`clipped_sum`. Guarantee: the same."""
         if not 0 < clip_norm < math.inf:
             raise ValueError(f"Expected clip_norm={clip_norm} > 0 and finite.")
@@ -99,7 +100,7 @@ class CustomerGradients:
         return ClippedSum(gradients, torch.from_numpy(norm_k), len(norm_k), not_finite)
 
 
-def clipped_sum(losses: Losses, model: nn.Module, batch: Examples, clip_norm: float) -> ClippedSum:
+def clipped_sum(losses: Losses[R], model: nn.Module, batch: R, clip_norm: float) -> ClippedSum:
     """Sum over the batch's customers of their clipped gradients; never divided, not yet noised.
 
     A customer's gradient is the mean over that customer's rows of the gradient of the row's loss,
@@ -125,7 +126,7 @@ def clipped_sum(losses: Losses, model: nn.Module, batch: Examples, clip_norm: fl
     return CustomerGradients(losses, model).clipped_sum(batch, clip_norm)
 
 
-def check_model(losses: Losses, model: nn.Module, batch: Examples) -> None:
+def check_model(losses: Losses[R], model: nn.Module, batch: R) -> None:
     """Refuse a model that cannot be trained privately; call it once, before the first step.
 
     Guarantee: a layer whose type mixes rows is refused, and so is a model whose losses on half of
@@ -167,9 +168,7 @@ def _with_own_weights(model: nn.Module) -> nn.Module:
     return made
 
 
-def poisson_batches(
-    examples: Examples, rate: float, steps: int, rng: NoiseSource
-) -> Iterator[Examples]:
+def poisson_batches(examples: R, rate: float, steps: int, rng: NoiseSource) -> Iterator[R]:
     """``steps`` batches; each holds all rows of every sampled customer, and may be empty.
 
     Guarantee: in every step every customer is in the batch with probability at most ``rate`` (less
@@ -194,8 +193,8 @@ def poisson_batches(
 
 
 def _sampled(
-    sorted_rows: Examples, rows_k: Tensor, rate: float, steps: int, rng: NoiseSource
-) -> Iterator[Examples]:
+    sorted_rows: R, rows_k: Tensor, rate: float, steps: int, rng: NoiseSource
+) -> Iterator[R]:
     """The batches of :func:`poisson_batches`. Guarantee: a customer's rows are in together."""
     start_k = rows_k.cumsum(0) - rows_k
     for _ in range(steps):

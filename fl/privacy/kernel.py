@@ -8,17 +8,18 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Generic
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.autograd.graph import GradientEdge
 
-from fl.contracts import Examples, Floats
+from fl.contracts import Floats, R
 from fl.errors import InputError
 from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, Signals, joined
 
-Losses = Callable[[nn.Module, Examples], Tensor]
+Losses = Callable[[nn.Module, R], Tensor]
 
 
 def trained_layers(model: nn.Module) -> list[nn.Module]:
@@ -51,16 +52,16 @@ def clip_factor(norm_k: Floats, clip_norm: float) -> Floats:
     return np.where(np.isfinite(norm_k), clip_norm / np.maximum(norm_k, clip_norm), 0.0)
 
 
-class AnalyticKernel:
+class AnalyticKernel(Generic[R]):
     """The kernel of one model. What a model's structure decides is looked up once."""
 
-    def __init__(self, losses: Losses, model: nn.Module) -> None:
+    def __init__(self, losses: Losses[R], model: nn.Module) -> None:
         self._losses, self._model, self._layers = losses, model, trained_layers(model)
         self._parameters = [list(layer.parameters(recurse=False)) for layer in self._layers]
         self._dtype = next((p.dtype for own in self._parameters for p in own), torch.float32)
         self._walked = False  # whether the graph of a batch was compared with the recorded calls
 
-    def clipped_sum(self, batch: Examples, clip_norm: float) -> tuple[list[Tensor], Floats]:
+    def clipped_sum(self, batch: R, clip_norm: float) -> tuple[list[Tensor], Floats]:
         """Clipped sum, in the order of ``model.parameters()``, and norms before clipping ``[k]``.
 
         Guarantee: as :func:`fl.privacy.gradients.clipped_sum`, for an analytic model and a batch
@@ -97,7 +98,7 @@ class AnalyticKernel:
             gradients += made.get(layer) or [torch.zeros_like(p.detach()) for p in own]
         return gradients
 
-    def _signals(self, batch: Examples) -> list[Signals | None]:
+    def _signals(self, batch: R) -> list[Signals | None]:
         """Both factors of every layer. Guarantee: no hook stays behind; a layer that does not see
         the batch row by row, or whose parameters are read by anything else, is refused."""
         calls = [_Calls(layer) for layer in self._layers]

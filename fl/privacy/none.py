@@ -15,8 +15,8 @@ from torch import Tensor, nn
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.contracts import Examples, Ints, Limits, NodeId, Task, Unit, Update
-from fl.doors import Ask, Of, Training
+from fl.contracts import Ints, Limits, NodeId, R, Task, Unit, Update
+from fl.doors import Ask, Statistic, Training
 from fl.events import PrivacyEvent, Unbounded
 from fl.seeds import torch_generator
 
@@ -78,20 +78,20 @@ class NoPrivacy:
         return Unbounded()
 
     def gradients(
-        self, task: Task, model: nn.Module, examples: Examples, training: Training, seed: int
+        self, task: Task[R], model: nn.Module, examples: R, training: Training, seed: int
     ) -> Iterator[list[Tensor]]:
         """Mean gradient of each shuffled batch. Guarantee: none."""
         for batch in _batches(examples, training, torch_generator(seed, "batches")):
             yield _gradient(task, model, batch, "mean")
 
     def gradient(
-        self, task: Task, model: nn.Module, examples: Examples, seed: int
+        self, task: Task[R], model: nn.Module, examples: R, seed: int
     ) -> tuple[list[Tensor], float]:
         """The sum of the examples' gradients and their number. Guarantee: none."""
         return _gradient(task, model, examples, "sum"), float(len(examples))
 
     def release(
-        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+        self, chunks: Iterable[tuple[Arrays, Ints]], asked: Statistic, limits: Limits, seed: int
     ) -> tuple[Arrays, float]:
         """Exact sums over examples and their number. Guarantee: none."""
         total: Arrays | None = None
@@ -123,19 +123,32 @@ class NoPrivacy:
         return total.weight or 1.0
 
 
-def _gradient(task: Task, model: nn.Module, batch: Examples, reduce: str) -> list[Tensor]:
+def _gradient(task: Task[R], model: nn.Module, batch: R, reduce: str) -> list[Tensor]:
     losses = task.losses(model, batch)
     loss = losses.mean() if reduce == "mean" else losses.sum()
     return list(torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True))
 
 
-def _batches(examples: Examples, training: Training, rng: torch.Generator) -> Iterator[Examples]:
+def orders(n: int, training: Training, rng: torch.Generator) -> Iterator[Tensor]:
+    """Int64 ``[n]``, one order of a brand's ``n`` examples for each epoch, without end.
+
+    Guarantee: none.
+    """
+    while True:
+        yield torch.randperm(n, generator=rng) if training.shuffle else torch.arange(n)
+
+
+def steps(n: int, training: Training) -> int:
+    """Steps that ``n`` examples take: whole epochs, or ``training.steps``. Guarantee: none."""
+    return training.steps or training.epochs * -(-n // training.batch_size)
+
+
+def _batches(examples: R, training: Training, rng: torch.Generator) -> Iterator[R]:
     """Shuffled batches: whole epochs, or exactly ``training.steps`` batches over fresh shuffles."""
     n, size = len(examples), training.batch_size
-    per_epoch = -(-n // size)
-    steps = training.steps or training.epochs * per_epoch
-    for step in range(steps):
+    per_epoch, drawn = -(-n // size), orders(len(examples), training, rng)
+    for step in range(steps(n, training)):
         start = step % per_epoch * size
         if start == 0:
-            shuffled = examples.rows(torch.randperm(n, generator=rng))
+            shuffled = examples.rows(next(drawn)) if training.shuffle else examples
         yield shuffled.span(start, min(start + size, n))

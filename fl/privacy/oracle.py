@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from fl.contracts import Examples, Floats
+from fl.contracts import Floats, R
 from fl.errors import InputError
 from fl.privacy.kernel import Losses, clip_factor
 from fl.privacy.layers import Groups
@@ -38,7 +38,7 @@ def refuse_unsupported(model: nn.Module) -> None:
 
 
 def opacus_sum(
-    losses: Losses, model: nn.Module, batch: Examples, clip_norm: float
+    losses: Losses[R], model: nn.Module, batch: R, clip_norm: float
 ) -> tuple[list[Tensor], Floats]:
     """Clipped sum, in the order of ``model.parameters()``, and norms before clipping ``[k]``.
 
@@ -59,7 +59,7 @@ def opacus_sum(
     return [torch.tensordot(factor.to(m.dtype), m[keep], dims=1) for m in mean_kp], norm_k
 
 
-def _per_row(losses: Losses, model: nn.Module, batch: Examples) -> list[Tensor]:
+def _per_row(losses: Losses[R], model: nn.Module, batch: R) -> list[Tensor]:
     """The gradient of each row's loss, ``[b, ...]`` for each parameter.
 
     Guarantee: nothing of Opacus stays on the model, whatever happens; the rows of every result

@@ -102,10 +102,10 @@ def number(value: float, *, sign: bool = False, digits: int = 3) -> str:
     return format(rounded, f"{'+' if sign else ''}.{digits}f").replace("-", MINUS)
 
 
-def results(rows: Sequence[Row], metrics: Sequence[str] = MAIN) -> Table:
+def results(rows: Sequence[Row], metrics: Sequence[str] = ()) -> Table:
     """Arms as lines: the mean brand's metrics ± half an interval's width, then the worst brand."""
     found, main = index(rows), main_metric(rows)
-    shown = [m for m in metrics if any((a, MEAN, m) in found for a in arms(rows))]
+    shown = [m for m in metrics or _short(rows) if any((a, MEAN, m) in found for a in arms(rows))]
     private = any(row.epsilon is not None for row in rows)
     lines = []
     for arm in arms(rows):
@@ -123,6 +123,11 @@ def results(rows: Sequence[Row], metrics: Sequence[str] = MAIN) -> Table:
         tuple(lines),
         f"{wide[0].upper()}{wide[1:]}. The worst brand is found anew in each seed.",
     )
+
+
+def _short(rows: Sequence[Row]) -> Sequence[str]:
+    """The columns where space is short: a task's first metrics."""
+    return MAIN if main_metric(rows) == "auc" else tuple(dict.fromkeys(r.metric for r in rows))[:4]
 
 
 def tier_table(rows: Sequence[Row], gains: object = None) -> Table | None:

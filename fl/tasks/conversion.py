@@ -6,8 +6,9 @@ calibration and a histogram approximation of the AUC can be had from sums over b
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from torch import Tensor, nn
 from fl.arrays import Arrays
 from fl.contracts import Examples, Floats, Ints, Limits
 from fl.data.schema import Schema
+from fl.models import MODELS
 
 _LOSS_LIMIT = 16.0  # one example adds at most this to the log loss: exp(-16) is 1e-7
 
@@ -104,6 +106,36 @@ class Conversion:
         with torch.no_grad():
             logit_b: Tensor = model(batch.x_bf, batch.c_bg)
             return torch.sigmoid(logit_b).numpy().astype(np.float64)
+
+    def truth(self, batch: Examples) -> Floats:
+        """Labels, ``[b]``."""
+        return np.asarray(batch.y_b.numpy(), np.float64)
+
+    def metrics(self, sums: Arrays) -> dict[str, float]:
+        """See :func:`metrics`."""
+        return metrics(sums)
+
+
+@dataclass(frozen=True, slots=True)
+class ConversionOptions:
+    """``conf/task/conversion.yaml``."""
+
+    name: str = "conversion"
+    score_bins: int = 100
+
+    models: ClassVar[Mapping[str, type[Any]]] = MODELS
+    reports: ClassVar[tuple[str, ...]] = (
+        *("auc", "pr_auc", "accuracy", "log_loss", "brier", "calibration_error"),
+        "lift_top_decile",
+    )
+
+    def __post_init__(self) -> None:
+        if self.score_bins < 2:
+            raise ValueError(f"Expected score_bins={self.score_bins} >= 2.")
+
+    def task(self, schema: Schema, architecture: ModelConfig) -> Conversion:
+        """The task in this schema."""
+        return Conversion(schema, architecture, self.score_bins)
 
 
 def metrics(sums: Arrays) -> dict[str, float]:

@@ -71,10 +71,22 @@ MUTANTS = {
         "self._add, 1.0, 0.95 * multiplier",
         checks.a_query_has_the_noise_that_is_booked,
     ),
+    "an answer asked alone has a share only": Mutant(
+        CustomerPrivacy.release,
+        "if asked.alone:",
+        "if not asked:",
+        checks.records_have_the_noise_that_is_booked_for_their_share,
+    ),
+    "a part of the budget has all of its noise saved": Mutant(
+        CustomerPrivacy._multiplier,
+        "/ math.sqrt(asked.share)",
+        "* math.sqrt(asked.share)",
+        checks.records_have_the_noise_that_is_booked_for_their_share,
+    ),
     "count noised as a query": Mutant(
         CustomerPrivacy.release,
-        "counts = of is Of.CUSTOMERS",
-        "counts = of is None",
+        "self._multiplier(asked)",
+        "self.query_noise_multiplier",
         checks.a_count_has_the_noise_that_is_booked,
     ),
     "central noise 5 % low": Mutant(
@@ -147,8 +159,7 @@ MUTANTS = {
     "clip per row": Mutant(
         gradients.CustomerGradients.clipped_sum,
         "self._kernel.clipped_sum(batch, clip_norm)",
-        "self._kernel.clipped_sum(Examples(batch.x_bf, batch.c_bg, batch.y_b, "
-        "torch.arange(len(batch))), clip_norm)",
+        "self._kernel.clipped_sum(batch.renumbered(torch.arange(len(batch))), clip_norm)",
         checks.one_customer_moves_a_gradient_by_at_most_the_clip,
     ),
     "sum of a customer's rows clipped by their mean": Mutant(

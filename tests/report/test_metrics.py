@@ -25,22 +25,23 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from fl.report.metrics import (
-    METRICS,
+from fl.report.binary import (
     accuracy,
     auc,
     brier,
     calibration_curve,
     calibration_error,
-    interval,
     lift_top_decile,
     log_loss,
     pr_auc,
 )
+from fl.report.metrics import METRICS, interval
+from fl.tasks.conversion import ConversionOptions
 
 P = np.array([0.1, 0.2, 0.4, 0.5, 0.7, 0.9])
 Y = np.array([0.0, 0.0, 1.0, 0.0, 1.0, 1.0])
 
+BINARY = ConversionOptions.reports
 COMPARES_CLASSES = {"auc", "pr_auc", "lift_top_decile"}
 
 labels = st.lists(st.sampled_from([0.0, 1.0]), min_size=2, max_size=60)
@@ -95,14 +96,14 @@ def test_calibration_error_weighs_bins_by_rows() -> None:
     assert calibration_error(y, p) == pytest.approx(9 / 11)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", BINARY)
 @pytest.mark.parametrize("label", [0.0, 1.0])
 def test_one_class_never_raises(name: str, label: float) -> None:
     value = METRICS[name](np.full(4, label), np.array([0.1, 0.2, 0.3, 0.4]))
     assert math.isnan(value) == (name in COMPARES_CLASSES)
 
 
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", BINARY)
 def test_no_rows_give_nan(name: str) -> None:
     assert math.isnan(METRICS[name](np.array([]), np.array([])))
 
@@ -116,7 +117,7 @@ def test_no_rows_give_nan(name: str) -> None:
         ([0.0, 1.0], [0.5, 1.1]),
     ],
 )
-@pytest.mark.parametrize("name", METRICS)
+@pytest.mark.parametrize("name", BINARY)
 def test_what_cannot_be_data_is_refused(name: str, y: list[float], p: list[float]) -> None:
     with pytest.raises(ValueError, match="Expected"):
         METRICS[name](np.array(y), np.array(p))
@@ -159,7 +160,7 @@ def test_the_order_of_rows_does_not_matter(
     y, p = sample
     order = list(range(len(y)))
     chance.shuffle(order)  # type: ignore[attr-defined]
-    for metric in METRICS.values():
+    for metric in map(METRICS.__getitem__, BINARY):
         assert metric(y[order], p[order]) == pytest.approx(metric(y, p))
 
 

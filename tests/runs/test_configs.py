@@ -16,6 +16,7 @@ from experiments.tuning import TUNED
 from fl.config import choose, plain
 from fl.errors import InputError
 from fl.privacy import PLANS
+from fl.tasks import TASKS
 
 CONF = Path(__file__).resolve().parents[2] / "conf"
 GROUPS = sorted(path.name for path in CONF.iterdir() if path.is_dir() and path.name[0] != "_")
@@ -45,6 +46,10 @@ def composed(*overrides: str) -> dict[str, Any]:
 
 
 def values(**chosen: str) -> dict[str, Any]:
+    if "model" in chosen and "task" not in chosen:
+        chosen["task"] = next(n for n, task in TASKS.items() if chosen["model"] in task.models)
+    if "task" in chosen and "model" not in chosen:
+        chosen["model"] = next(iter(TASKS[chosen["task"]].models))
     options = (f"{group}={name}" for group, name in {**CHOSEN, **chosen}.items())
     return composed(*options, "out=unused")
 

@@ -12,7 +12,7 @@ import pytest
 
 from experiments.run import command
 from fl import arrays
-from fl.report.metrics import METRICS
+from fl.tasks.conversion import ConversionOptions
 from tests import crm
 
 FILE, ARMS = Path("crm.csv"), ["alone", "federated", "finetuned", "pooled"]
@@ -67,7 +67,8 @@ def test_another_seed_gives_another_model(file: Path) -> None:
 def test_results_are_flat_rows_for_every_arm_metric_brand_and_group(out: Path) -> None:
     rows = crm.results(out)
     assert all({key: type(row[key]) for key in row} == ROW for row in rows)
-    asked = [(a, b, m) for a in ARMS for b in (*crm.SHOPS, "mean", "worst", "pooled") for m in METRICS]
+    groups = (*crm.SHOPS, "mean", "worst", "pooled")
+    asked = [(a, b, m) for a in ARMS for b in groups for m in ConversionOptions.reports]
     assert sorted((row["arm"], row["brand"], row["metric"]) for row in rows) == sorted(asked)
     assert all(row["seeds"] == 2 and row["low"] <= row["value"] <= row["high"] for row in rows)
     assert {(r["data"], r["task"], r["model"], r["privacy"]) for r in rows} == {
