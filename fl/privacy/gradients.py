@@ -109,10 +109,10 @@ def clipped_sum(losses: Losses[R], model: nn.Module, batch: R, clip_norm: float)
     model, :class:`CustomerGradients` is faster.
 
     Guarantee: adding or removing one customer, with any number of rows and any values, changes the
-    sum by at most ``clip_norm`` in L2, up to the rounding that ``layers.precision`` bounds. A gradient that is not finite, or
-    whose square is not, counts as zero and is reported. An empty batch gives zeros. It assumes
-    that the loss of a row depends on that row only: refused here where a layer's type or a changed
-    buffer shows otherwise, and in :func:`check_model` by trial.
+    sum by at most ``clip_norm`` in L2, up to the rounding that ``layers.precision`` bounds. A
+    gradient that is not finite, or whose square is not, counts as zero and is reported. An empty
+    batch gives zeros. It assumes that the loss of a row depends on that row only: refused here
+    where a layer's type or a changed buffer shows otherwise, and in :func:`check_model` by trial.
 
     Args:
         losses: ``Task.losses``: model and batch to one loss per row, ``[b]``.

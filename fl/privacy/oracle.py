@@ -65,8 +65,11 @@ def _added(factor: Tensor, mean_kp: Tensor, keep: Tensor) -> Tensor:
     """The customers ``keep`` times their factors, added up. Guarantee: of ``layers.precision``."""
     dtype = precision(len(keep), mean_kp.dtype)
     total = mean_kp.new_zeros(mean_kp.shape[1:], dtype=dtype)
-    for f, some in zip(factor.to(dtype).split(_CUSTOMERS), keep.split(_CUSTOMERS), strict=True):
-        total += torch.tensordot(f, mean_kp[some].to(dtype), dims=1)
+    for at in range(0, len(keep), _CUSTOMERS):
+        some = keep[at : at + _CUSTOMERS]
+        total += torch.tensordot(
+            factor[at : at + _CUSTOMERS].to(dtype), mean_kp[some].to(dtype), dims=1
+        )
     return total
 
 
