@@ -22,6 +22,9 @@ from experiments.learning import Bench
 from experiments.pool import share_out
 from experiments.prepare import Tables, check_deltas, encode, shared_schema
 from experiments.progress import meter
+from experiments.questions import study
+from experiments.questions.catalog import STUDIES
+from experiments.questions.inquiry import Inquiry, inquiry
 from experiments.settings import Settings, settings
 from fl import arrays
 from fl.data.dataset import DataSet
@@ -44,6 +47,9 @@ def run(values: Mapping[str, Any]) -> None:
         )
     if out.exists() and not out.is_dir():
         raise InputError("out", f"{str(out)!r} is a file", "name a folder")
+    if (asked := _question(values)) is not None:
+        study.run(asked, out)
+        return
     how = settings(values)
     data, tables = _prepare(how)
     out.mkdir(parents=True, exist_ok=True)
@@ -66,13 +72,24 @@ def resume(folder: str) -> None:
         raise InputError(
             "resume", f"{folder}/run.json is not JSON ({error})", "start the run anew"
         ) from error
+    asked = _question(kept["config"])
     if kept.get("status") == "finished":
-        record.show(out)
+        study.show(out, kept) if asked else record.show(out)
+        return
+    if asked is not None:
+        study.resume(asked, out)
         return
     how = settings(kept["config"])
     data, tables = _prepare(how)
     began = time.time() - float(kept.get("seconds") or 0.0)
     _finish(out, how, data, tables, began)
+
+
+def _question(values: Mapping[str, Any]) -> Inquiry | None:
+    """The run's question, where its task is one that is answered by counting."""
+    task = values.get("task")
+    named = task.get("name") if isinstance(task, Mapping) else None
+    return inquiry(values) if named in STUDIES else None
 
 
 def _prepare(how: Settings) -> tuple[DataSet, dict[int, Tables]]:
@@ -93,7 +110,7 @@ def _finish(
     total = sum(arms.work(how, len(tables[seed])) for seed in how.seeds)
     with meter(f"{how.experiment}: {len(how.seeds)} seeds", total) as tick:
         share_out(
-            how.runtime.workers,
+            how.runtime.processes,
             {seed: _seed_job(how, data, tables[seed], seed, journal) for seed in how.seeds},
             tick,
         )
@@ -137,7 +154,10 @@ def run_seed(
             content[f"p/{arm}/{brand}"] = p
         if result.models and not arm.startswith(("alone", "finetuned")):
             content |= arrays.within(f"model/{arm}", next(iter(result.models.values())))
-    return Piece({k: np.asarray(v) for k, v in content.items()}, record.note(results, seed))
+    return Piece(
+        {k: np.asarray(v) for k, v in content.items()},
+        {**record.note(results, seed), "paths": dict(bench.paths)},
+    )
 
 
 def _key(seed: int) -> str:

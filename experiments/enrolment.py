@@ -13,6 +13,7 @@ from fl.errors import InputError
 from fl.privacy import BrandAgg, CustomerPrivacy, PlainSum, Plan, Summing, lattice
 from fl.privacy.secagg.masks import Ring
 from fl.report.files import atomic_write
+from fl.round import states
 
 
 def enrolled(
@@ -24,6 +25,7 @@ def enrolled(
     *,
     witnesses: Mapping[NodeId, Witness] | None = None,
     transcript: Path | None = None,
+    rounds: int = 1,
 ) -> tuple[SecureSum, Mapping[NodeId, BrandSum]]:
     """The coordinator's half and each brand's, for a training that starts at state ``first``.
 
@@ -33,6 +35,7 @@ def enrolled(
         witnesses: the brands' ledgers, where they have one.
         transcript: the file for the rounds' lines, if the secure sum leaves any; it is replaced, as
             are the sums and the first state beside it (``fl/audit/archive.py``).
+        rounds: of the course, where what is summed differs from round to round.
 
     Raises:
         InputError: the secure sum cannot work with so many brands.
@@ -41,7 +44,9 @@ def enrolled(
     archive = _Archive(transcript, first)
     archive.clear()
     try:
-        chosen = PlainSum() if len(names) == 1 else _fit_for(plan, summing, algorithms, first)
+        chosen = (
+            PlainSum() if len(names) == 1 else _fit_for(plan, summing, algorithms, first, rounds)
+        )
         return chosen.enrol(
             names,
             algorithms=algorithms,
@@ -58,7 +63,11 @@ def enrolled(
 
 
 def _fit_for(
-    plan: Plan, summing: Summing, algorithms: Mapping[str, Algorithm], first: Arrays
+    plan: Plan,
+    summing: Summing,
+    algorithms: Mapping[str, Algorithm],
+    first: Arrays,
+    rounds: int,
 ) -> Summing:
     """What shared noise needs of the sum: enough shares in it, and a lattice added up exactly."""
     if not isinstance(summing, BrandAgg) or not isinstance(plan, CustomerPrivacy):
@@ -66,8 +75,9 @@ def _fit_for(
     if plan.name != "distributed":
         return summing
     needed = [
-        lattice.bits(plan.clip_norm if a.limits is None else 1.0, _entries(a.zero(first)))
+        lattice.bits(plan.clip_norm if a.limits is None else 1.0, _entries(a.zero(state)))
         for a in algorithms.values()
+        for state in states(a, first, rounds)
     ]
     fewest = max(summing.min_brands, plan.brands - plan.dropouts)
     return replace(summing, scale_bits=max(needed), min_brands=fewest)

@@ -7,7 +7,7 @@ and is booked before a row is read: ``Train`` through ``plan.gradients``, ``Quer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic
@@ -37,7 +37,7 @@ from fl.privacy.none import NoPrivacy
 from fl.seeds import derive, torch_generator
 
 STAYS = NoPrivacy()  # how a model is trained that never leaves
-_CHUNK = 4096  # examples whose per-example statistics are in memory at a time
+_CHUNK, _ENTRIES = 4096, 2**22  # most examples, and numbers, of statistics in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,21 +136,27 @@ class LocalBrand(Generic[R]):
                 customers = torch.unique(rows.customer_b).numpy()
                 ones: Arrays = {"customers": np.ones(len(customers))}
                 chunks, limits = iter([(ones, customers)]), {"customers": 1.0}
-            case Of.EVALUATION:
-                chunks = self._chunks(self._model(statistic.arrays), rows)
-                limits = dict(self.task.limits())
-        return Counted(*self.plan.release(chunks, statistic.of, limits, seed))
+            case Of.EVALUATION | Of.RECORDS:
+                of_task = self.task.limits()
+                limits = {name: of_task[name] for name in statistic.parts or of_task}
+                chunks = self._chunks(self._model(statistic.arrays), rows, tuple(limits))
+        return Counted(*self.plan.release(chunks, statistic, limits, seed))
 
-    def _chunks(self, model: nn.Module, examples: R) -> Iterator[tuple[Arrays, Ints]]:
+    def _chunks(
+        self, model: nn.Module, examples: R, names: Sequence[str]
+    ) -> Iterator[tuple[Arrays, Ints]]:
         """Per-example statistics and customers, chunk by chunk; no customer is in two chunks."""
+        width = sum(x.size for x in self.task.statistics().values())
+        most = max(1, min(_CHUNK, _ENTRIES // max(1, width)))
         by_customer = examples.rows(torch.argsort(examples.customer_b, stable=True))
         starts = torch.nonzero(torch.diff(by_customer.customer_b, prepend=torch.tensor([-1])))
         start, stops = 0, [*starts[1:, 0].tolist(), len(by_customer)]
         for stop in stops:
-            if stop - start >= _CHUNK or stop == len(by_customer):
+            if stop - start >= most or stop == len(by_customer):
                 chunk = by_customer.span(start, stop)
                 with torch.no_grad():
-                    yield self.task.evaluate(model, chunk), chunk.customer_b.numpy()
+                    found = self.task.evaluate(model, chunk)
+                yield {name: found[name] for name in names}, chunk.customer_b.numpy()
                 start = stop
 
     def _model(self, params: Arrays) -> nn.Module:

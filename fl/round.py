@@ -7,7 +7,7 @@ differ only in the algorithm.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -150,6 +150,17 @@ def rehearse(algorithm: Algorithm, state: Arrays) -> tuple[Ask, ...]:
                     ask = local.send(Counted(algorithm.zero(state), 1.0))
     except StopIteration:
         return tuple(asks)
+
+
+def states(algorithm: Algorithm, first: Arrays, rounds: int) -> Iterator[Arrays]:
+    """The state before each round, with sums taken as zero: what is public of it beforehand.
+
+    A question asks for something else in every round; this is how it is priced.
+    """
+    state = first
+    for _ in range(rounds):
+        yield state
+        state = algorithm.apply(state, algorithm.zero(state))
 
 
 def price(

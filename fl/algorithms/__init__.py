@@ -1,5 +1,6 @@
 """How brands learn together: one file, one paper. The table ``ALGORITHMS`` names them."""
 
+from fl.algorithms.counts import Counts
 from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.fedprox import FedProx
@@ -15,3 +16,5 @@ ALGORITHMS = {
     "fedyogi": FedOpt,
     "fedadagrad": FedOpt,
 }
+
+QUESTIONS = {"counts": Counts}  # answered by counted sums; nothing is trained

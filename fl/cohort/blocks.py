@@ -99,8 +99,8 @@ def clipped(
     gradient, brands = layout.zeros(len(members)), len(members)
     for _ in range(customers.steps):
         sample = customers.sample()
-        row = sample.row_am.view(-1)
-        batch = [part.index_select(0, row).view(brands, -1, *part.shape[1:]) for part in stored]
+        row, shape = sample.row_am.view(-1), sample.row_am.shape
+        batch = [part.index_select(0, row).view(*shape, *part.shape[1:]) for part in stored]
         signals = formula.signals(weights, batch, None)
         scale_am, bad_am = customers.scales(_by_layer(formula, signals), sample)
         gradient.zero_()

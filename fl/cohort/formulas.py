@@ -199,8 +199,8 @@ class Net:
     def __init__(self, model: MlpModule) -> None:
         self.layout = Layout.of(model, "embedding.weight")
         self._model, self._tanh = model, model.activation == "tanh"
-        self._numbers = model.layers[0].in_features if len(model.layers) else model.head.in_features
-        self._numbers -= len(model.offsets_g) * model.embedding.embedding_dim
+        first = self.layout.shapes[0][1]  # of the first layer's weight: numbers, then embeddings
+        self._numbers = first - len(model.offsets_g) * model.embedding.embedding_dim
 
     descend = descend
 

@@ -78,19 +78,17 @@ class _Loss(nn.Module):
         return losses
 
 
-def functional_for(task: Any, model: nn.Module, rows: Rows) -> Functional | str:
+def functional_for(task: Any, model: nn.Module, rows: Any) -> Functional | str:
     """The function of this task and model, or why there is none."""
-    if not is_dataclass(rows) or not all(
-        isinstance(getattr(rows, f.name), Tensor) for f in fields(rows)
+    parts: list[Any] = [getattr(rows, f.name) for f in fields(rows)] if is_dataclass(rows) else []
+    if not parts or not all(
+        isinstance(part, Tensor) and len(part) == len(parts[0]) for part in parts
     ):
-        return "the rows are not tensors side by side"
-    if any(
-        module.training and type(module).__name__.startswith("Dropout")
-        for module in model.modules()
-    ):
+        return "rows are no dataclass of tensors"
+    if any(type(m).__name__.startswith("Dropout") for m in model.modules()):
         return "the model draws random numbers"
-    few = rows.span(0, min(_TRIAL, len(rows)))
-    made = Functional(task, model, rows)
+    few = type(rows)(*(part[:_TRIAL] for part in parts))
+    made = Functional(task, model, few)
     here = {name: p.detach().numpy() for name, p in model.named_parameters()}
     weights, into = made.layout.stacked([here]), made.layout.zeros(1)
     one_m = torch.ones(1, len(few))
@@ -101,8 +99,8 @@ def functional_for(task: Any, model: nn.Module, rows: Rows) -> Functional | str:
         return "torch.func cannot run the model"
     loss = task.losses(model, few).sum()
     slow = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
-    flat = torch.cat([g.reshape(-1) for g in slow]) if slow else torch.zeros(0)
-    away = (flat - into.dense[0]).abs().max() if len(flat) else torch.zeros(())
-    if not float(away) <= _CLOSE * max(1.0, float(flat.abs().max()) if len(flat) else 1.0):
+    flat = torch.cat([g.reshape(-1) for g in slow])
+    away = float((flat - into.dense[0]).abs().max())
+    if not away <= _CLOSE * max(1.0, float(flat.abs().max())):
         return "torch.func gives another gradient"
     return made

@@ -154,6 +154,8 @@ class Together:
                 for job, m in zip(block, members, strict=True)
             ]
             private = CustomerBlock(plan, training, brands, [job.seed for job in block])
+            if stored.formula is None:
+                raise TypeError("Expected a formula: customers are clipped by layer.")
             return clipped(stored.formula, stored.parts, members, training, private)
 
     def _by_customer(self, brand: LocalBrand[Any]) -> Customers:

@@ -62,9 +62,11 @@ class CohortFederation(Generic[Asked, Answered]):
             answers = self.together(asked)
             asked, still = [], {}
             for (node, conversation), answer in zip(waiting.items(), answers, strict=True):
-                wrong = isinstance(answer, Exception)
-                go_on = conversation.throw if wrong else conversation.send
-                if advanced(node, partial(go_on, answer)):
+                if isinstance(answer, Exception):
+                    go_on = partial(conversation.throw, answer)
+                else:
+                    go_on = partial(conversation.send, answer)
+                if advanced(node, go_on):
                     still[node] = conversation
             waiting = still
         return replies

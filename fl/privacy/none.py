@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fl import arrays
 from fl.arrays import Arrays
 from fl.contracts import Ints, Limits, NodeId, R, Task, Unit, Update
-from fl.doors import Ask, Of, Training
+from fl.doors import Ask, Statistic, Training
 from fl.events import PrivacyEvent, Unbounded
 from fl.seeds import torch_generator
 
@@ -91,7 +91,7 @@ class NoPrivacy:
         return _gradient(task, model, examples, "sum"), float(len(examples))
 
     def release(
-        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+        self, chunks: Iterable[tuple[Arrays, Ints]], asked: Statistic, limits: Limits, seed: int
     ) -> tuple[Arrays, float]:
         """Exact sums over examples and their number. Guarantee: none."""
         total: Arrays | None = None

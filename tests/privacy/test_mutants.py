@@ -71,10 +71,22 @@ MUTANTS = {
         "self._add, 1.0, 0.95 * multiplier",
         checks.a_query_has_the_noise_that_is_booked,
     ),
+    "an answer asked alone has a share only": Mutant(
+        CustomerPrivacy.release,
+        "if asked.alone:",
+        "if not asked:",
+        checks.records_have_the_noise_that_is_booked_for_their_share,
+    ),
+    "a part of the budget has all of its noise saved": Mutant(
+        CustomerPrivacy._multiplier,
+        "/ math.sqrt(asked.share)",
+        "* math.sqrt(asked.share)",
+        checks.records_have_the_noise_that_is_booked_for_their_share,
+    ),
     "count noised as a query": Mutant(
         CustomerPrivacy.release,
-        "counts = of is Of.CUSTOMERS",
-        "counts = of is None",
+        "self._multiplier(asked)",
+        "self.query_noise_multiplier",
         checks.a_count_has_the_noise_that_is_booked,
     ),
     "central noise 5 % low": Mutant(

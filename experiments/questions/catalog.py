@@ -1,0 +1,7 @@
+"""The table of questions, by the name of their task. One file each."""
+
+from __future__ import annotations
+
+from experiments.questions.study import Study
+
+STUDIES: dict[str, type[Study]] = {}
