@@ -139,7 +139,7 @@ def _finish(
     total = sum(len(how.plans) * how.study.work(len(tables[seed])) for seed in how.seeds)
     with meter(f"{how.experiment}: {len(how.seeds)} seeds", total) as tick:
         jobs = {s: _job(out, how, data, tables[s], s, journal) for s in how.seeds}
-        share_out(how.runtime.workers, jobs, tick)
+        share_out(how.runtime.processes, jobs, tick)
     pieces = {
         name: {seed: _stored(journal, seed, name) for seed in how.seeds} for name in how.plans
     }
