@@ -18,7 +18,8 @@ from fl.data.dataset import DataSet
 from fl.errors import InputError
 from fl.privacy import Plan
 from fl.seeds import derive, numpy_generator
-from fl.tasks.segmentation import Portraits, Rule, Segmentation
+from fl.tasks.named import Rule
+from fl.tasks.segmentation import Portraits, Segmentation
 
 if TYPE_CHECKING:
     from experiments.questions.inquiry import Inquiry

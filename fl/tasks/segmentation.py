@@ -12,8 +12,7 @@ one vector of norm at most 1 to each statistic:
 from __future__ import annotations
 
 import math
-import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -27,12 +26,12 @@ from fl.contracts import Floats, Ints, Limits
 from fl.data.columns import Number
 from fl.data.schema import Schema
 from fl.errors import InputError
+from fl.tasks.named import Rule
 from fl.tasks.records import OnDemand, numbers_of, one_row_each
 
 BEFORE = "_before"  # of a column at the earlier date
 _COUNT, _POINT, _DISTANCE = 0.2, 0.7, 0.1  # of the squared norm of a customer's clusters
 _SIZE, _MEAN, _MOVE, _RULE = 0.25, 0.25, 0.25, 0.25  # of that of its portrait
-_CONDITION = re.compile(r"(change )?(\w+) (<=|>=|<|>) (-?\d+(?:\.\d+)?)")
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,52 +77,6 @@ class Portraits:
             torch.cat([p.rules_br for p in parts]),
             torch.cat([p.customer_b for p in parts]),
         )
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A named group of customers: all conditions hold, each ``COLUMN OP NUMBER``.
-
-    ``change COLUMN`` is the column less its value at the earlier date; a customer that was not
-    there then does not meet it.
-    """
-
-    name: str
-    conditions: tuple[str, ...]
-
-    def __post_init__(self) -> None:
-        for condition in self.conditions:
-            if not _CONDITION.fullmatch(condition):
-                raise ValueError(
-                    f"Expected {condition!r} of rule {self.name!r} to read COLUMN OP NUMBER, such "
-                    "as 'baskets >= 3' or 'change spend < -10'."
-                )
-        if not self.conditions:
-            raise ValueError(f"Expected rule {self.name!r} to have a condition.")
-
-    @property
-    def columns(self) -> tuple[tuple[str, bool], ...]:
-        """Each condition's column, and whether its change is meant."""
-        return tuple((m[2], bool(m[1])) for m in map(_CONDITION.fullmatch, self.conditions) if m)
-
-    def holds(self, now: Mapping[str, Floats], before: Mapping[str, Floats]) -> Floats:
-        """1 where all conditions hold, else 0; float64 ``[b]``."""
-        met = np.ones(len(next(iter(now.values()))), np.bool_)
-        for condition in self.conditions:
-            found = _CONDITION.fullmatch(condition)
-            if found is None:
-                raise ValueError(f"Expected {condition!r} to be a condition.")
-            change, name, sign, number = found.groups()
-            value = now[name] - before[name] if change else now[name]
-            edge = float(number)
-            compared = {
-                "<=": value <= edge,
-                ">=": value >= edge,
-                "<": value < edge,
-                ">": value > edge,
-            }
-            met &= compared[sign]
-        return met.astype(np.float64)
 
 
 class Centres(nn.Module):

@@ -22,7 +22,8 @@ from fl.data.columns import Number
 from fl.errors import InputError
 from fl.privacy import NoPrivacy, PlainSum
 from fl.seeds import numpy_generator
-from fl.tasks.segmentation import Rule, Segmentation, nearest
+from fl.tasks.named import Rule
+from fl.tasks.segmentation import Segmentation, nearest
 from tests.runs.conftest import a_place_of_its_own  # noqa: F401
 
 A, B = Number("a", -1, 1), Number("b", -1, 1)
