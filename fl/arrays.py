@@ -18,6 +18,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
+_ZERO = bytes(8)  # a float64, read-only
 
 
 def _both(a: Arrays, b: Arrays) -> list[str]:
@@ -55,7 +56,7 @@ def zeros_like(a: Arrays) -> dict[str, Array]:
 
     They are read-only, and take no memory whatever their shape.
     """
-    return {name: np.broadcast_to(np.zeros(()), a[name].shape) for name in sorted(a)}
+    return {n: np.ndarray(a[n].shape, np.float64, _ZERO, 0, (0,) * a[n].ndim) for n in sorted(a)}
 
 
 def cast(a: Arrays, dtype: npt.DTypeLike) -> dict[str, Array]:

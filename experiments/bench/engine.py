@@ -60,10 +60,10 @@ def measure(names: list[str], rounds: int) -> list[dict[str, Any]]:
             for side, turn in turns.items():
                 if side in ("inprocess", "torch_loop") and number >= WARM + QUICK:
                     continue  # slow, and steady soon
-                wall, cpu = time.perf_counter(), time.process_time()
+                began = time.perf_counter(), time.process_time()
                 turn()
                 if number >= WARM:
-                    took = time.perf_counter() - wall, time.process_time() - cpu
+                    took = time.perf_counter() - began[0], time.process_time() - began[1]
                     taken[side].append(took)
         cpu = {s: 1e3 * low([t[1] for t in t_s]) / case.cohort for s, t_s in taken.items()}
         wall = {s: 1e3 * low([t[0] for t in t_s]) / case.cohort for s, t_s in taken.items()}

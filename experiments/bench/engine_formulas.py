@@ -66,7 +66,7 @@ def torch_loop(rows: Examples, first: Arrays, chosen: Any, rate: float, batch: i
     net = Net(first)
     params = list(net.parameters())
     table = [torch.from_numpy(first["embedding.weight"].copy())] if net.table is not None else []
-    state = {"w": [*table, *_dense(first)], "number": 0}
+    state: dict[str, Any] = {"w": [*table, *_dense(first)], "number": 0}
 
     def turn() -> None:
         total = [torch.zeros_like(w) for w in state["w"]]

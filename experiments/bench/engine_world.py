@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -20,12 +19,13 @@ from fl.contracts import Examples, Federation, NodeId, Reply, Request
 from fl.data.schema import Hashed, Number, Schema
 from fl.doors import Training
 from fl.events import PrivacyEvent
-from fl.models import MODELS
+from fl.models.logistic import Logistic
+from fl.models.mlp import Mlp
 from fl.models.parameters import parameters
 from fl.privacy import CustomerPrivacy, NoPrivacy, PlainSum, Plan
 from fl.round import coordinate
 from fl.seeds import numpy_generator, torch_generator
-from fl.tasks.conversion import Conversion
+from fl.tasks.conversion import Conversion, ModelConfig
 
 BRANDS, ROWS, BATCH, RATE = 100, 500, 32, 0.1
 COLUMNS, IDS = 16, 2_000
@@ -84,12 +84,12 @@ class World:
         numbers, columns = (16, COLUMNS) if case.model == "embedding" else (64, 0)
         fields = [Number(f"f{i}", -1, 1) for i in range(numbers)]
         schema = Schema((*fields, *(Hashed(f"c{i}", IDS) for i in range(columns))), "y")
-        how: dict[str, Any] = {
-            "lr": {},
-            "mlp": {"hidden": (128,), "activation": "relu"},
-            "embedding": {"hidden": (64,), "dim": 8, "activation": "relu"},
-        }[case.model]
-        self.task = Conversion(schema, MODELS["logistic" if case.model == "lr" else "mlp"](**how))
+        models: Mapping[str, ModelConfig] = {
+            "lr": Logistic(),
+            "mlp": Mlp(hidden=(128,), activation="relu"),
+            "embedding": Mlp(hidden=(64,), dim=8, activation="relu"),
+        }
+        self.task = Conversion(schema, models[case.model])
         self.rows = _rows(numbers, columns)
         self.first: Arrays = parameters(self.task.model(torch_generator(0, "model")))
         self.training = Training(
