@@ -20,7 +20,7 @@ _TEMPORARY = 1 << 22  # numbers in the largest temporary tensor
 class SparseLinear(nn.Module):
     """``sum over the entries of a row of value times weight[code]``; starts at zero.
 
-    Own code because the backward pass of ``nn.EmbeddingBag`` sorts: a pass takes it six times as long
+    Own code because ``nn.EmbeddingBag`` sorts in its backward pass, and takes six times as long
     (``experiments.bench.grams``).
 
     Args:

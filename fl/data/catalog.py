@@ -5,12 +5,14 @@ The table is written here in code; a config can only choose from it.
 
 from __future__ import annotations
 
+from fl.data.beer import DominicksBeer
 from fl.data.benchmarks import Adult, HeartDisease
 from fl.data.coupon import InvehicleCoupon
 from fl.data.intents import Banking77, SmpIntents
 from fl.data.panel import Panel, PanelStores
 from fl.data.public import BankMarketing, OnlineShoppers
 from fl.data.reviews import CarForum, Reviews
+from fl.data.shops import OnlineRetailCustomers
 from fl.data.table import Table
 
 __all__ = ["DATASETS", "Source"]
@@ -27,6 +29,8 @@ Source = (
     | CarForum
     | SmpIntents
     | Banking77
+    | DominicksBeer
+    | OnlineRetailCustomers
     | Table
 )
 
@@ -42,5 +46,7 @@ DATASETS: dict[str, type[Source]] = {
     "car_forum": CarForum,
     "smp_intents": SmpIntents,
     "banking77": Banking77,
+    "dominicks_beer": DominicksBeer,
+    "online_retail_customers": OnlineRetailCustomers,
     "table": Table,
 }

@@ -17,12 +17,12 @@ from torch.autograd.graph import GradientEdge
 
 from fl.contracts import Floats, R
 from fl.errors import InputError
-from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, joined
+from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, joined, precision
 from fl.privacy.sparse import SparseSignals
 from fl.sparse import SparseLinear
 
 Losses = Callable[[nn.Module, R], Tensor]
-Signals = LinearSignals | EmbeddingSignals | SparseSignals
+AnySignals = LinearSignals | EmbeddingSignals | SparseSignals
 
 
 def trained_layers(model: nn.Module) -> list[nn.Module]:
@@ -80,7 +80,8 @@ class AnalyticKernel(Generic[R]):
             square_k += s.squares(groups).numpy()
         rows_k = groups.rows_k.numpy()
         norm_k = np.sqrt(square_k) / rows_k  # of the mean over a customer's rows
-        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k).to(self._dtype)
+        dtype = precision(max((s.terms for s in signals), default=0), self._dtype)
+        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k).to(dtype)
         scale_b = scale_k if groups.one_each else scale_k[groups.index_b]
         finite_k = np.isfinite(norm_k)
         if not finite_k.all():
@@ -88,7 +89,7 @@ class AnalyticKernel(Generic[R]):
             signals, scale_b = [s.only(keep_b) for s in signals], scale_b[keep_b]
         return self._sums(signals, scale_b), norm_k
 
-    def _sums(self, signals: Sequence[Signals], scale_b: Tensor) -> list[Tensor]:
+    def _sums(self, signals: Sequence[AnySignals], scale_b: Tensor) -> list[Tensor]:
         """One gradient for each parameter. Guarantee: zero where the losses read none."""
         made: dict[nn.Module, list[Tensor]] = {}
         for s in signals:
@@ -98,10 +99,12 @@ class AnalyticKernel(Generic[R]):
                 made |= {of: [t] for of, t in zip(s.layers, s.sums(scale_b), strict=True)}
         gradients: list[Tensor] = []
         for layer, own in zip(self._layers, self._parameters, strict=True):
-            gradients += made.get(layer) or [torch.zeros_like(p.detach()) for p in own]
+            gradients += made.get(layer) or [
+                torch.zeros_like(p.detach(), dtype=scale_b.dtype) for p in own
+            ]
         return gradients
 
-    def _signals(self, batch: R) -> list[Signals | None]:
+    def _signals(self, batch: R) -> list[AnySignals | None]:
         """Both factors of every layer. Guarantee: no hook stays behind; a layer that does not see
         the batch row by row, or whose parameters are read by anything else, is refused."""
         calls = [_Calls(layer) for layer in self._layers]
@@ -126,7 +129,7 @@ class AnalyticKernel(Generic[R]):
         return signals
 
     def _walk(
-        self, loss_b: Tensor, calls: Sequence[_Calls], signals: Sequence[Signals | None]
+        self, loss_b: Tensor, calls: Sequence[_Calls], signals: Sequence[AnySignals | None]
     ) -> None:
         """Guarantee: refuses a parameter that the losses read other than by calling its layer."""
         uses = _uses_of_parameters(loss_b)
@@ -147,12 +150,12 @@ class AnalyticKernel(Generic[R]):
         )
 
 
-def _fewer(signals: Sequence[Signals | None]) -> list[Signals]:
+def _fewer(signals: Sequence[AnySignals | None]) -> list[AnySignals]:
     """Without the layers that were not used, and with tables of equal width as one.
 
     Guarantee: norms and sums are those of all layers together.
     """
-    others: list[Signals] = [s for s in signals if isinstance(s, LinearSignals | SparseSignals)]
+    others: list[AnySignals] = [s for s in signals if isinstance(s, LinearSignals | SparseSignals)]
     tables: dict[int, list[EmbeddingSignals]] = {}
     for s in signals:
         if isinstance(s, EmbeddingSignals):
@@ -199,7 +202,7 @@ class _Calls:
                 return False
         return True
 
-    def signals(self, backs: Sequence[Tensor | None]) -> Signals | None:
+    def signals(self, backs: Sequence[Tensor | None]) -> AnySignals | None:
         """All calls side by side, ``[b, t, ...]``; None if the losses do not depend on the layer.
 
         Guarantee: every call that the losses depend on is in it.

@@ -52,10 +52,15 @@ class SparseSignals:
             square_k.index_add_(0, key // len(self.layers[0].weight), _square_norms(touched))
         return square_k
 
+    @property
+    def terms(self) -> int:
+        """Numbers that are added to one of the sum, at most. Guarantee: as in ``layers.py``."""
+        return len(self.code_n)
+
     def sums(self, scale_b: Tensor) -> list[Tensor]:
         """The layer's gradient, each row times its scale, summed over rows.
 
-        Guarantee: every entry of a row has that row's scale.
+        Guarantee: every entry of a row has that row's scale; added in the precision of ``scale_b``.
         """
         d_bo, inputs = self.d_bo * scale_b[:, None], len(self.layers[0].weight)
         return [outer_sum(self.code_n, self.value_n, self.start_b, d_bo, inputs)]
