@@ -93,6 +93,8 @@ class Together:
         """The answer to each ask, or what its brand would have raised."""
         answers: list[Answer | Exception] = [RuntimeError("not answered")] * len(asked)
         groups: dict[tuple[int, ...], list[Job]] = {}
+        plans: list[Any] = []
+        loops: list[Any] = []
         for i, (brand, ask) in enumerate(asked):
             try:
                 seed = brand.admitted(ask)
@@ -101,7 +103,7 @@ class Together:
                     answers[i] = brand.opened(ask, seed)
                 else:
                     plan = brand.plan if isinstance(ask, Train) else STAYS
-                    key = (id(brand.task), id(plan), id(brand.training))
+                    key = (id(brand.task), _place(plan, plans), _place(brand.training, loops))
                     groups.setdefault(key, []).append(Job(i, brand, ask, seed))
             except Exception as error:
                 answers[i] = error
@@ -245,6 +247,15 @@ def _made(brand: LocalBrand[Any], rows: Mapping[NodeId, Any], private: bool) -> 
     made = [kernel.inputs(r) for r in rows.values()]
     parts = [torch.cat(part) for part in zip(*made, strict=True)]
     return Stored(FORMULA if formula else FUNCTIONAL, kernel, parts, shares, formula, rows)
+
+
+def _place(thing: Any, known: list[Any]) -> int:
+    """Which of the few known things it equals; it joins them if it is new."""
+    for i, other in enumerate(known):
+        if other is thing or other == thing:
+            return i
+    known.append(thing)
+    return len(known) - 1
 
 
 def _by_itself(job: Job) -> Answer | Exception:

@@ -19,7 +19,7 @@ from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.finetune import FineTune
 from fl.algorithms.query import evaluation, headcount
 from fl.arrays import Arrays
-from fl.cohort.together import FORMULA, FUNCTIONAL, LOOP, Together
+from fl.cohort.together import FORMULA, FUNCTIONAL, LOOP, Together, in_turn
 from fl.config import choose
 from fl.contracts import Algorithm, Federation, Request, Unit
 from fl.doors import Training
@@ -237,6 +237,30 @@ def test_a_brand_without_rows_takes_part_as_in_process() -> None:
         states, kept, together = both(EVERY["fedavg"], in_force(plan), change=emptied)
         assert_same(states, kept)
         assert together.paths[FORMULA] == 6
+
+
+def test_equal_loops_go_together_and_different_ones_apart() -> None:
+    def own_loops(nodes: dict[str, BrandNode]) -> None:
+        for name, node in nodes.items():
+            node.training = Training(0.5 if name < "b2" else 0.1, batch_size=16)
+
+    states, kept, together = both(EVERY["fedavg"], in_force("none"), change=own_loops)
+    assert_same(states, kept)
+    blocks: list[int] = []
+    task = worlds.task()
+    nodes = worlds.nodes(task, brands=4)
+    own_loops(nodes)
+    federation, together = cohort(nodes)
+
+    def seen(compute: Any, work: Any) -> Any:
+        blocks.extend(len(block.members) for block in work)
+        return in_turn(compute, work)
+
+    together.many = seen
+    algorithm = EVERY["fedavg"]
+    request = Request("train", 1, algorithm.broadcast(algorithm.init(worlds.first_params(task))))
+    federation.ask({name: request for name in nodes})
+    assert blocks == [2, 2]
 
 
 def test_what_is_not_paid_for_is_not_computed() -> None:
