@@ -15,6 +15,7 @@ import torch
 from fl.arrays import Arrays
 from fl.brand import STAYS, LocalBrand
 from fl.cohort.blocks import Kernel, Member, clipped, exact
+from fl.cohort.compiled import Loop, loop_for
 from fl.cohort.formulas import Formula, formula_for
 from fl.cohort.functional import functional_for
 from fl.cohort.orders import Share
@@ -29,7 +30,7 @@ _log = logging.getLogger(__name__)
 _CACHE = 1 << 21  # float32 numbers that a block may touch in a step: 8 MB, some of the L3 cache
 _INDEX = 1 << 22  # row numbers of one block's batches, all steps together
 
-FORMULA, FUNCTIONAL, LOOP = "formula", "torch.func", "one by one"
+COMPILED, FORMULA, FUNCTIONAL, LOOP = "compiled", "formula", "torch.func", "one by one"
 
 
 Computed = tuple[list[torch.Tensor], list[int]]  # parameters [a, ...], and steps of each brand
@@ -77,12 +78,14 @@ class Together:
         block: brands in a block, >= 1; None: as many as fit the cache.
         paths: how often which way was taken, by way and reason.
         many: computes blocks, most work first; in which process cannot matter.
+        compiled: whether to use compiled loops where numba is installed.
     """
 
     rows: Mapping[NodeId, Any]
     block: int | None = None
     paths: Counter[str] = field(default_factory=Counter)
     many: Many = in_turn
+    compiled: bool = True
     _kernels: dict[tuple[int, bool], Stored | str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -119,15 +122,16 @@ class Together:
         stored = (
             self._stored(first.brand, kind == "clipped") if kind else f"{plan.name} is not batched"
         )
-        alone = [job for job in jobs if not self._stackable(job, stored)]
-        for job in alone:
-            self.paths[
-                f"{LOOP}: {stored if isinstance(stored, str) else 'no rows, or others'}"
-            ] += 1
+        left: list[Job] = []
+        for job in jobs:
+            if not isinstance(stored, str) and self._stackable(job, stored):
+                left.append(job)
+                continue
+            reason = stored if isinstance(stored, str) else "no rows, or others"
+            self.paths[f"{LOOP}: {reason}"] += 1
             answers[job.place] = _by_itself(job)
         if isinstance(stored, str):
             return
-        left = [job for job in jobs if self._stackable(job, stored)]
         groups = self._blocks(left, stored)
         self.paths[stored.way] += len(left)
         sent = [_sent(group, stored, plan) for group in groups]
@@ -141,9 +145,7 @@ class Together:
             for job, end, steps_taken in zip(group, ends, taken, strict=True):
                 answers[job.place] = _answered(job, end, steps_taken)
 
-    def _stackable(self, job: Job, stored: Stored | str) -> bool:
-        if isinstance(stored, str):
-            return False
+    def _stackable(self, job: Job, stored: Stored) -> bool:
         mine = stored.shares.get(job.brand.name)
         own = self.rows.get(job.brand.name) is job.brand.splits["train"]
         return own and mine is not None and mine.rows > 0
@@ -175,7 +177,7 @@ class Together:
         """The kernel and all brands' rows in its form, once for a training."""
         key = (id(brand.task), private)
         if key not in self._kernels:
-            self._kernels[key] = _made(brand, self.rows, private)
+            self._kernels[key] = _made(brand, self.rows, private, self.compiled)
         return self._kernels[key]
 
 
@@ -188,6 +190,7 @@ class Stored:
         parts: tensors over all rows.
         shares: each brand's rows among them.
         rows: each brand's rows as they are.
+        loop: compiled, or None.
         customers: each brand's rows by customer, once they were needed.
     """
 
@@ -197,13 +200,16 @@ class Stored:
     shares: Mapping[NodeId, Share]
     formula: Formula | None
     rows: Mapping[NodeId, Any]
+    loop: Loop | None = None
     customers: dict[NodeId, Customers] = field(default_factory=dict)
 
     @torch.no_grad()
     def compute(self, block: Block) -> Computed:
         """End points of a block."""
         if batching(block.plan) == "exact":
-            weights, taken = exact(self.kernel, self.parts, block.members, block.training)
+            weights, taken = exact(
+                self.kernel, self.parts, block.members, block.training, self.loop
+            )
             return weights.parts, taken
         if self.formula is None:
             raise TypeError("Expected a formula: customers are clipped by layer.")
@@ -229,7 +235,9 @@ def _sent(jobs: Sequence[Job], stored: Stored, plan: Any) -> Block:
     return Block(names, members, jobs[0].brand.training, plan)
 
 
-def _made(brand: LocalBrand[Any], rows: Mapping[NodeId, Any], private: bool) -> Stored | str:
+def _made(
+    brand: LocalBrand[Any], rows: Mapping[NodeId, Any], private: bool, compiled: bool
+) -> Stored | str:
     model = brand.task.model(torch_generator(brand.seed, "unused initial weights"))
     formula = formula_for(brand.task, model)
     there = [r for r in rows.values() if len(r)]
@@ -246,7 +254,9 @@ def _made(brand: LocalBrand[Any], rows: Mapping[NodeId, Any], private: bool) -> 
         first += len(r)
     made = [kernel.inputs(r) for r in rows.values()]
     parts = [torch.cat(part) for part in zip(*made, strict=True)]
-    return Stored(FORMULA if formula else FUNCTIONAL, kernel, parts, shares, formula, rows)
+    loop = loop_for(formula, parts[1].shape[1]) if compiled and not private and formula else None
+    way = FORMULA if formula else FUNCTIONAL
+    return Stored(COMPILED if loop else way, kernel, parts, shares, formula, rows, loop)
 
 
 def _place(thing: Any, known: list[Any]) -> int:
