@@ -31,7 +31,7 @@ from experiments.bench.engine_world import BRANDS, CASES, Case, World
 from experiments.runtimes import cores
 from fl.report.files import atomic_write
 
-QUICK, WARM = 15, 3
+QUICK, WARM = 6, 3
 
 
 def sides(case: Case) -> Mapping[str, Callable[[], None]]:
