@@ -185,7 +185,7 @@ class BrandHalf:
             root,
         )
         found = Session(*now, about.number, kind=about.kind, stage=ADVERTISED)
-        return replace(found, sid=about.sid, model=about.model, layout=about.layout)
+        return found._replace(sid=about.sid, model=about.model, layout=about.layout)
 
     def _keys(self, request: Request, session: Session, memory: Memory) -> Reply:
         """Steps 2-3."""
@@ -208,7 +208,7 @@ class BrandHalf:
             raw = blob(request.config, "adverts")
             ready, _ = keys.accept(session, raw, self.index, self.terms)
             h2 = view("members", ready.sid, ready.h1, ready.everyone)
-            ready = replace(ready, stage=ADMITTED, members=ready.everyone, h2=h2)
+            ready = ready._replace(stage=ADMITTED, members=ready.everyone, h2=h2)
         self._check_model(request, session, memory)
         cached = memory.protocol.get("encoding", b"")
         if cached.startswith(_occasion(ready)):
@@ -240,12 +240,17 @@ class BrandHalf:
         masks = unpack(session.masks, MASK)
         plus = [key for j, key in masks.items() if j >= me]
         minus = [key for j, key in masks.items() if j < me]
-        tag_key = tag.tag_key(self.federation_key, sid, profile)
+        federation = self.federation_key
+        tag_key = self.terms.once(
+            sid, ("tag", federation), lambda: tag.tag_key(federation, sid, profile)
+        )
         own, y = seal(vector, plus, minus, tag_key, profile, self.threads)
         sealed = tag.add(own, tag.mask(plus, minus)).to_bytes(tag.SIZE, "little")
-        done = replace(session, stage=MASKED, y=y, masks=b"", root=b"", kem=b"")
+        done = session._replace(stage=MASKED, y=y, masks=b"", root=b"", kem=b"")
         save(done, memory)
         signature = self.terms.sign(self.identity, sid, masked_message(sid, session.h2, y))
+        vector.flags.writeable = False
+        self.terms.once(sid, ("y", me), lambda: (vector, y))
         return Reply(Code.OK, {"y": vector}, {"signature": signature, "tag": sealed})
 
     def _consent(self, request: Request, session: Session, memory: Memory) -> Reply:

@@ -128,17 +128,6 @@ def decode(total: Ring, zero: Arrays, scale_bits: int) -> Update:
     return Update(sums, float(values[-1]))
 
 
-def received(sent: Arrays, entries: int) -> Ring | None:
-    """The vector in a brand's reply; None if it is not exactly one, of the ring and that long.
-
-    Guarantee: checks form only.
-    """
-    y = sent.get("y")
-    if y is None or len(sent) != 1 or y.dtype != np.uint32 or y.shape != (entries,):
-        return None
-    return np.ascontiguousarray(y, "<u4")
-
-
 def within(total: Ring, most: int) -> bool:
     """Whether no entry's absolute value is above ``most``.
 

@@ -13,7 +13,6 @@ private key nor secret but a ``root``: it opens the *escrow*, which holds the ke
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 
 from fl.errors import Code, Refused
 from fl.privacy.secagg import hybrid, shamir
@@ -66,7 +65,7 @@ def fresh(session: Session, index: int, head: bytes, identity: Identity, terms: 
     )
     keys = advert.keys
     record = keys + terms.sign(identity, sid, advert_message(sid, index, keys))
-    return replace(session, private=private, kem=kem, root=root, self_mask=self_mask, advert=record)
+    return session._replace(private=private, kem=kem, root=root, self_mask=self_mask, advert=record)
 
 
 def pair_keys(
@@ -132,8 +131,7 @@ def accept(
     for j in near:
         masks[j], seals[j], opens[j] = _agreed(session, records, h1, index, j, terms)
     masks[index] = self_key(session.self_mask, sid, profile)
-    agreed = replace(
-        session,
+    agreed = session._replace(
         stage=SHARED,
         private=b"",
         h1=h1,
@@ -188,7 +186,7 @@ def deal(
         j: profile.seal(seals[j], own[j + 1] + root[j + 1], header(session, index, j)) for j in near
     }
     escrow = pack({j: masks[j] for j in near})
-    dealt = replace(session, masks=pack(masks)) if profile.hybrid else session
+    dealt = session._replace(masks=pack(masks)) if profile.hybrid else session
     return dealt, {
         "shares": pack(sealed),
         "escrow": profile.seal(escrow_key(session.root, sid, profile), escrow, sid),
@@ -232,8 +230,7 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
         if opened is None or len(opened) != PAIR:
             raise Refused(Code.BAD_SHARE)
         shares[j] = opened
-    return replace(
-        session,
+    return session._replace(
         stage=ADMITTED,
         members=blobs["members"],
         h2=view("members", session.sid, session.h1, blobs["members"]),

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fl.errors import Code, Refused
 from fl.privacy.secagg.identity import HASH, SIGNATURE, Identity
 from fl.privacy.secagg.session import CONSENTED, Session
@@ -45,7 +43,7 @@ def survivors(
 
     if not terms.vouched(session.sid, session.h2 + h3, near, is_signed):
         raise Refused(Code.BAD_SIGNATURE)
-    seen = replace(session, stage=CONSENTED, h3=h3, survivors=pack_members(records))
+    seen = session._replace(stage=CONSENTED, h3=h3, survivors=pack_members(records))
     return seen, terms.sign(identity, session.sid, consent_message(session.sid, h3))
 
 
