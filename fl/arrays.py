@@ -80,7 +80,7 @@ def below(prefix: str, a: Arrays) -> dict[str, Array]:
 
 def same_shape(a: Arrays, template: Arrays) -> bool:
     """Whether ``a`` has exactly the names and shapes of ``template``."""
-    return set(a) == set(template) and all(a[n].shape == template[n].shape for n in template)
+    return a.keys() == template.keys() and all(a[n].shape == template[n].shape for n in template)
 
 
 def finite(a: Arrays) -> bool:

@@ -44,9 +44,10 @@ class Log:
 
         Guarantee: all of it is public to the members.
         """
-        new = {s: f for s, f in self.finished.items() if s > self.followed.get(node, 0)}
-        sums = {f"{chain.SUM}{s}": total for s, (_, total) in new.items()}
-        return sums, {f"{chain.LINE}{s}": line for s, (line, _) in new.items()}
+        last = self.followed.get(node, 0)
+        new = [(s, line, total) for s, (line, total) in self.finished.items() if s > last]
+        sums = {f"{chain.SUM}{s}": total for s, _, total in new}
+        return sums, {f"{chain.LINE}{s}": line for s, line, _ in new}
 
     def told(self, nodes: list[NodeId], members: tuple[NodeId, ...]) -> None:
         """Note that ``nodes`` have followed all, and forget what nobody needs any more.
@@ -126,7 +127,9 @@ class CoordinatorHalf:
             size = fixedpoint.length(zero)
             attempt = Attempt(self.terms, about, request, federation, size, self.threads)
             outcome = attempt.run(sorted(requests), self.log.results)
-            line = transcript.seal(attempt.line(outcome), self.identity)
+            values = attempt.line(outcome)
+            message = transcript.line_message(values)
+            line = transcript.sealed(values, self.terms.sign(self.identity, about.sid, message))
             lines.append(line)
             if not isinstance(outcome, Code):
                 self.keep(outcome)

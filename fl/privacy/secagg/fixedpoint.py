@@ -104,8 +104,8 @@ def encode(update: Update, scale_bits: int, most: int) -> Ring:
             buffer = scaled[: piece.size]
             np.multiply(piece, 2.0**scale_bits, out=buffer)
             np.rint(buffer, out=buffer)
-            low, high = float(buffer.min()), float(buffer.max())
-            if not (-most <= low and high <= most):
+            small = float(buffer @ buffer) <= float(most) ** 2  # then every entry is; one pass
+            if not (small or (-most <= buffer.min() and buffer.max() <= most)):
                 finite = bool(np.isfinite(buffer).all())
                 raise Refused(Code.OUT_OF_RANGE if finite else Code.NOT_FINITE)
             np.copyto(signed[at : at + piece.size], buffer, casting="unsafe")

@@ -13,6 +13,7 @@ private key nor secret but a ``root``: it opens the *escrow*, which holds the ke
 from __future__ import annotations
 
 import secrets
+from functools import partial
 
 from fl.errors import Code, Refused
 from fl.privacy.secagg import hybrid, shamir
@@ -147,19 +148,23 @@ def accept(
 def _agreed(
     session: Session, records: dict[int, bytes], h1: bytes, i: int, j: int, terms: Terms
 ) -> tuple[bytes, bytes, bytes]:
-    """Of :func:`pair_keys`; ``i`` is this brand."""
-    sid, raw, (low, high) = session.sid, session.private, sorted((i, j))
-
-    def compute() -> tuple[bytes, bytes, bytes]:
-        key = terms.once(sid, ("private", raw), lambda: key_of(raw))
-        shared = agree(key, records[j][:KEY])
-        if shared is None:
-            raise Refused(Code.WEAK_KEY)
-        return pair_keys(shared, sid, h1, low, high, terms.rules.algorithms)
-
+    """The keys of :func:`pair_keys` as brand ``i`` uses them: mask, to seal, to open."""
+    low, high = (i, j) if i < j else (j, i)
     pair = ("pair", h1, low, high)  # both public keys are in the adverts behind h1
-    mask, upwards, downwards = terms.once(sid, pair, compute)
+    compute = partial(_pair, session, records[j][:KEY], h1, low, high, terms)
+    mask, upwards, downwards = terms.once(session.sid, pair, compute)
     return (mask, upwards, downwards) if i == low else (mask, downwards, upwards)
+
+
+def _pair(
+    session: Session, public: bytes, h1: bytes, low: int, high: int, terms: Terms
+) -> tuple[bytes, bytes, bytes]:
+    raw, sid = session.private, session.sid
+    key = terms.once(sid, ("private", raw), lambda: key_of(raw))
+    shared = agree(key, public)
+    if shared is None:
+        raise Refused(Code.WEAK_KEY)
+    return pair_keys(shared, sid, h1, low, high, terms.rules.algorithms)
 
 
 def deal(
@@ -207,12 +212,12 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
     Guarantee: every share was sealed by its neighbour for this brand, in exactly this round, after
     it had seen the same list of adverts.
     """
-    profile, members = terms.rules.algorithms, unpack_members(blobs["members"])
-    everyone, near = unpack_members(session.everyone), unpack_members(session.neighbours)
-    among = set(members)
-    present = [j for j in near if j in among]
-    if index not in among or not among <= set(everyone):
-        raise Refused(Code.OWN_ENTRY if index not in among else Code.UNKNOWN_ROSTER)
+    profile, members = terms.rules.algorithms, set(unpack_members(blobs["members"]))
+    present = [j for j in unpack_members(session.neighbours) if j in members]
+    if index not in members:
+        raise Refused(Code.OWN_ENTRY)
+    if blobs["members"] != session.everyone and not members <= {*unpack_members(session.everyone)}:
+        raise Refused(Code.UNKNOWN_ROSTER)
     if len(members) < terms.rules.min_brands or len(present) + 1 < session.threshold:
         raise Refused(Code.TOO_FEW)
     sealed, masks, opens = (
@@ -227,7 +232,7 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
     shares = {}
     for j in present:
         opened = profile.open(opens[j], sealed[j], header(session, j, index))
-        if opened is None or len(opened) != PAIR:
+        if opened is None:
             raise Refused(Code.BAD_SHARE)
         shares[j] = opened
     return session._replace(
