@@ -13,7 +13,6 @@ private key nor secret but a ``root``: it opens the *escrow*, which holds the ke
 from __future__ import annotations
 
 import secrets
-from functools import partial
 
 from fl.errors import Code, Refused
 from fl.privacy.secagg import hybrid, shamir
@@ -55,16 +54,10 @@ def fresh(session: Session, index: int, head: bytes, identity: Identity, terms: 
     key = key_of(private)
     terms.once(sid, ("private", private), lambda: key)
     kem = secrets.token_bytes(KEM_SEED) if profile.hybrid else b""
-    advert = Advert(
-        index,
-        public_of(key),
-        commit(sid, index, root, "root"),
-        commit(sid, index, self_mask),
-        head,
-        kem_public_of(kem) if profile.hybrid else b"",
-        kem_public_of(hybrid.mask_seed(root, sid, profile)) if profile.hybrid else b"",
-    )
-    keys = advert.keys
+    public = [public_of(key), commit(sid, index, root, "root"), commit(sid, index, self_mask), head]
+    if profile.hybrid:
+        public += kem_public_of(kem), kem_public_of(hybrid.mask_seed(root, sid, profile))
+    keys = b"".join(public)  # of an ``Advert``
     record = keys + terms.sign(identity, sid, advert_message(sid, index, keys))
     return session._replace(private=private, kem=kem, root=root, self_mask=self_mask, advert=record)
 
@@ -129,8 +122,15 @@ def accept(
     if not terms.vouched(sid, h1, near, is_signed):
         raise Refused(Code.BAD_SIGNATURE)
     masks, seals, opens = {}, {}, {}
+    known = terms.once(sid, ("pairs", h1), dict[tuple[int, int], tuple[bytes, bytes, bytes]])
     for j in near:
-        masks[j], seals[j], opens[j] = _agreed(session, records, h1, index, j, terms)
+        pair = (index, j) if index < j else (j, index)  # whose public keys h1 binds
+        if pair not in known:
+            known[pair] = _agreed(session, records[j][:KEY], h1, *pair, terms)
+        if index < j:
+            masks[j], seals[j], opens[j] = known[pair]
+        else:
+            masks[j], opens[j], seals[j] = known[pair]
     masks[index] = self_key(session.self_mask, sid, profile)
     agreed = session._replace(
         stage=SHARED,
@@ -146,19 +146,9 @@ def accept(
 
 
 def _agreed(
-    session: Session, records: dict[int, bytes], h1: bytes, i: int, j: int, terms: Terms
-) -> tuple[bytes, bytes, bytes]:
-    """The keys of :func:`pair_keys` as brand ``i`` uses them: mask, to seal, to open."""
-    low, high = (i, j) if i < j else (j, i)
-    pair = ("pair", h1, low, high)  # both public keys are in the adverts behind h1
-    compute = partial(_pair, session, records[j][:KEY], h1, low, high, terms)
-    mask, upwards, downwards = terms.once(session.sid, pair, compute)
-    return (mask, upwards, downwards) if i == low else (mask, downwards, upwards)
-
-
-def _pair(
     session: Session, public: bytes, h1: bytes, low: int, high: int, terms: Terms
 ) -> tuple[bytes, bytes, bytes]:
+    """The keys of :func:`pair_keys` with the owner of ``public``."""
     raw, sid = session.private, session.sid
     key = terms.once(sid, ("private", raw), lambda: key_of(raw))
     shared = agree(key, public)
@@ -227,6 +217,7 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
     )
     if list(sealed) != present:
         raise Refused(Code.BAD_SHARE)
+    same = not profile.hybrid and len(masks) == len(present) + 1
     if profile.hybrid:
         masks, opens = hybrid.decapsulated(masks, opens, blobs, present, session, index, profile)
     shares = {}
@@ -239,7 +230,7 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
         stage=ADMITTED,
         members=blobs["members"],
         h2=view("members", session.sid, session.h1, blobs["members"]),
-        masks=pack({j: masks[j] for j in (*present, index)}),
+        masks=session.masks if same else pack({j: masks[j] for j in (*present, index)}),
         shares=pack(shares),
         opens=b"",
     )

@@ -60,9 +60,13 @@ def consents(session: Session, raw: bytes, index: int, terms: Terms) -> None:
     given = unpack(raw, SIGNATURE)
     allowed = {index, *unpack_members(session.neighbours)} & {*unpack_members(session.survivors)}
     message = consent_message(session.sid, session.h3)
-    for j, signature in given.items():
-        if j not in allowed or not terms.signed(j, session.sid, message, signature):
-            raise Refused(Code.SPLIT_VIEW)
+
+    def is_signed(j: int) -> bool:
+        return terms.signed(j, session.sid, message, given[j])
+
+    shown = view("consents", session.sid, session.h3, raw)
+    if not given.keys() <= allowed or not terms.vouched(session.sid, shown, list(given), is_signed):
+        raise Refused(Code.SPLIT_VIEW)
     if len(given) < session.threshold:
         raise Refused(Code.TOO_FEW)
 
