@@ -130,6 +130,7 @@ class CoordinatorHalf:
             values = attempt.line(outcome)
             message = transcript.line_message(values)
             line = transcript.sealed(values, self.terms.sign(self.identity, about.sid, message))
+            self.terms.once(about.sid, line, lambda: (values, about))  # who wrote it need not read
             lines.append(line)
             if not isinstance(outcome, Code):
                 self.keep(outcome)

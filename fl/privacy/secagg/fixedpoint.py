@@ -97,7 +97,7 @@ def encode(update: Update, scale_bits: int, most: int) -> Ring:
     signed, at = out.view("<i4"), 0
     scaled = np.empty(min(_CHUNK, len(out)))
     if len(out) <= _CHUNK:
-        parts = [np.concatenate(parts)]  # one pass over a small model, however many arrays it has
+        parts = [np.concatenate(parts)]  # few passes over a small model of many arrays
     for part in parts:
         for start in range(0, part.size, _CHUNK):
             piece = part[start : start + _CHUNK]
