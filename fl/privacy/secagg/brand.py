@@ -240,11 +240,7 @@ class BrandHalf:
         masks = unpack(session.masks, MASK)
         plus = [key for j, key in masks.items() if j >= me]
         minus = [key for j, key in masks.items() if j < me]
-        federation = self.federation_key
-        tag_key = self.terms.once(
-            sid, ("tag", federation), lambda: tag.tag_key(federation, sid, profile)
-        )
-        own, y = seal(vector, plus, minus, tag_key, profile, self.threads)
+        own, y = seal(vector, plus, minus, self._weights(sid, len(vector)), profile, self.threads)
         sealed = tag.add(own, tag.mask(plus, minus)).to_bytes(tag.SIZE, "little")
         done = session._replace(stage=MASKED, y=y, masks=b"", root=b"", kem=b"")
         save(done, memory)
@@ -252,6 +248,12 @@ class BrandHalf:
         vector.flags.writeable = False
         self.terms.once(sid, ("y", me), lambda: (vector, y))
         return Reply(Code.OK, {"y": vector}, {"signature": signature, "tag": sealed})
+
+    def _weights(self, sid: bytes, size: int) -> tag.Weights:
+        key, profile = self.federation_key, self.terms.rules.algorithms
+        return self.terms.once(
+            sid, ("weights", key, size), lambda: tag.weights(key, sid, profile, size)
+        )
 
     def _consent(self, request: Request, session: Session, memory: Memory) -> Reply:
         """Steps 6-7: one list of survivors in a round, whatever is asked later."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from fl import arrays
 from fl.arrays import Arrays
@@ -130,7 +131,7 @@ class CoordinatorHalf:
             values = attempt.line(outcome)
             message = transcript.line_message(values)
             line = transcript.sealed(values, self.terms.sign(self.identity, about.sid, message))
-            self.terms.once(about.sid, line, lambda: (values, about))  # who wrote it need not read
+            self.terms.once(about.sid, line, partial(tuple, (values, about)))  # known unread
             lines.append(line)
             if not isinstance(outcome, Code):
                 self.keep(outcome)
