@@ -70,7 +70,7 @@ class Checksum:
         self._wide = np.empty(_STEP, np.uint64)
         if self._known is None:
             self._stream = weights.profile.stream(weights.key, start // 4)
-            self._buffer = bytearray(4 * _STEP + 15)
+            self._buffer = np.empty(4 * _STEP + 15, np.uint8).data
             self._words = np.frombuffer(self._buffer, "<u4", count=_STEP)
             self._random = np.empty(_STEP, np.uint64)
 
