@@ -211,7 +211,7 @@ class BrandHalf:
             ready = ready._replace(stage=ADMITTED, members=ready.everyone, h2=h2)
         self._check_model(request, session, memory)
         cached = memory.protocol.get("encoding", b"")
-        if cached.startswith(_occasion(ready)):
+        if cached and cached.startswith(_occasion(ready)):
             return self._mask(ready, np.frombuffer(cached[HASH:], "<u4").copy(), memory)
         save(ready, memory)
         return None

@@ -141,12 +141,13 @@ def _follow(
         if about.previous != place.root or about.sequence <= place.sequence:
             raise ValueError("does not follow")
 
-        def step() -> tuple[Ring, bytes]:
-            return total, _step(values, about, total, memory, guide)
+        def step() -> tuple[Ring, bytes, bytes]:
+            after = _step(values, about, total, memory, guide)
+            return total, after, transcript.next_root(place.root, line)
 
         # what a root binds: all sums before it, and so the state that they led to
         known = (place.root, line, guide.federation_key, id(follow))
-        checked, after = terms.once(session.sid, known, step)
+        checked, after, root = terms.once(session.sid, known, step)
         if checked is not total and not np.array_equal(checked, total):
             raise ValueError("another sum")
     except (ValueError, KeyError) as error:
@@ -157,7 +158,6 @@ def _follow(
             raise Refused(Code.MODEL_MISMATCH)
     if after:
         memory.protocol["state"] = after
-    root = transcript.next_root(place.root, line)
     return replace(place, sequence=about.sequence, root=root)
 
 

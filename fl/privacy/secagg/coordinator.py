@@ -160,6 +160,7 @@ class CoordinatorHalf:
     def _finish(self, total: Ring, attempt: Attempt, zero: Arrays, lines: list[str]) -> Collected:
         self.log.told(attempt.followed, self.terms.roster.names)
         self.log.root = transcript.next_root(self.log.root, lines[-1])
+        total.flags.writeable = False  # all brands are given this array
         self.log.finished[self.log.sequence] = (lines[-1], total)
         names = tuple(self.terms.roster.names[i] for i in attempt.survivors)
         absent = {node: code for node, code in attempt.absent.items() if node not in names}
