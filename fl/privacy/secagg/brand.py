@@ -117,7 +117,8 @@ class BrandHalf:
                 raise Refused(Code.OUT_OF_ORDER)
             if fixedpoint.layout(update.sums) != session.layout:
                 raise Refused(Code.MALFORMED)
-            vector = fixedpoint.encode(update, self.terms.rules.scale_bits, self.terms.most)
+            bits, most = self.terms.rules.scale_bits, self.terms.most
+            vector = fixedpoint.encode(update, bits, most, self.threads)
         except Refused as refusal:
             self.witness.refuse(wire.evidence(request), refusal.code)
             raise
