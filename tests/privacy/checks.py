@@ -83,7 +83,7 @@ def a_query_has_the_noise_that_is_booked() -> None:
     limits = {"a": 1.0, "b": 16.0}
     for plan, multiplier in (
         (LOCAL, LOCAL.query_noise_multiplier),
-        (SHARED, SHARED.query_noise_multiplier / 2**0.5),
+        (SHARED, SHARED.query_noise_multiplier / 2**0.5 * lattice.inflated(1.0, ENTRIES)),
     ):
         released = query(plan, parts, np.arange(4), limits)
         for name, scale in {"a": 2.0, "b": 32.0}.items():  # limit * sqrt(2), up to a power of two
@@ -98,8 +98,8 @@ def records_have_the_noise_that_is_booked_for_their_share() -> None:
         asked = Statistic("s", Of.RECORDS, share=share)
         for plan, alone, std in (
             (LOCAL, False, SIGMA),
-            (SHARED, False, SIGMA / 2**0.5),
-            (SHARED, True, SIGMA),
+            (SHARED, False, SIGMA / 2**0.5 * lattice.inflated(1.0, ENTRIES)),
+            (SHARED, True, SIGMA * lattice.inflated(1.0, ENTRIES)),
         ):
             event = plan.event(Query(replace(asked, alone=alone)), Training())
             assert event == Gaussian(times * SIGMA)
@@ -143,10 +143,10 @@ def the_shares_that_are_counted_on_make_up_the_noise() -> None:
 
 def a_share_covers_what_rounding_adds() -> None:
     rng = Still()
-    lattice.shared([torch.zeros(2**20)], 1.0, 3.0, 4, rng)
-    step = 2.0**-18  # 1 / (256 * sqrt(2^20)); rounding moves each entry by one step at most
-    rounding = step * math.sqrt(2**20)
-    assert math.isclose(rng.sigma * step * math.sqrt(4), 3.0 * (1.0 + rounding), rel_tol=1e-9)
+    for entries, step in ((2**10, 2.0**-13), (2**20, 2.0**-14)):  # 1 / (256 * sqrt(2^10)); 1 / 2^14
+        lattice.shared([torch.zeros(entries)], 1.0, 3.0, 4, rng)
+        rounding = step * math.sqrt(entries)  # each entry moves by one step at most
+        assert math.isclose(rng.sigma * step * math.sqrt(4), 3.0 * (1.0 + rounding), rel_tol=1e-9)
 
 
 def no_seed_makes_two_releases_equal() -> None:
