@@ -99,7 +99,7 @@ def records_have_the_noise_that_is_booked_for_their_share() -> None:
         for plan, alone, std in (
             (LOCAL, False, SIGMA),
             (SHARED, False, SIGMA / 2**0.5 * lattice.inflated(1.0, ENTRIES)),
-            (SHARED, True, SIGMA * lattice.inflated(1.0, ENTRIES)),
+            (SHARED, True, SIGMA),
         ):
             event = plan.event(Query(replace(asked, alone=alone)), Training())
             assert event == Gaussian(times * SIGMA)
