@@ -25,7 +25,15 @@ from clients.mapping_file import SAMPLE, Site, read_mapping
 from fl.contracts import R, Task
 from fl.data.consistency import Batch
 from fl.data.contract import REASONS
-from fl.data.examples import Made, People, finished, labelled, people
+from fl.data.examples import (
+    Made,
+    People,
+    finished,
+    known_until,
+    labelled,
+    people,
+    portrayed,
+)
 from fl.data.identity import Resolved
 from fl.data.intake import Asked, read_batch
 from fl.data.split import Fractions, by_hash
@@ -124,6 +132,13 @@ class Reading:
         return (
             finished(mapped, self.batch) if self.people is None else labelled(mapped, self.people)
         )
+
+    def latest(self) -> Made:
+        """Rows to score: portraits as of the day after the newest event, or the finished rows."""
+        mapped = self.site.mapped
+        if self.people is None:
+            return finished(mapped, self.batch)
+        return portrayed(mapped, self.people, known_until(self.people))
 
     def rows(self) -> dict[str, int]:
         """Rows read, by table."""

@@ -32,11 +32,14 @@ class AdditiveModule(nn.Module):
         self.register_buffer("offsets", starts, persistent=False)
 
     def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
-        bin_bf = ((x_bf + 1) * (self.bins / 2)).floor().clamp(0, self.bins - 1).to(torch.int64)
         everyone_b1 = torch.zeros(len(x_bf), 1, dtype=torch.int64)
-        codes = torch.cat([bin_bf, c_bg, everyone_b1], 1) + self.offsets
+        codes = torch.cat([self.bin(x_bf), c_bg, everyone_b1], 1) + self.offsets
         weights: Tensor = self.level(codes)
         return weights.sum((1, 2))
+
+    def bin(self, x_bf: Tensor) -> Tensor:
+        """The bin of each number, int64 in [0, bins)."""
+        return ((x_bf + 1) * (self.bins / 2)).floor().clamp(0, self.bins - 1).to(torch.int64)
 
 
 @dataclass(frozen=True, slots=True)
