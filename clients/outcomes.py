@@ -91,7 +91,8 @@ def accept(folder: DataFolder, path: Path, now: pd.Timestamp, limits: Limits) ->
 def _matched(rows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
     """Each outcome with the last score that its customer was handed over with by then."""
     rows = rows.assign(outcome=rows["outcome"].astype("int64")).sort_values("date")
-    day = before.assign(day=before["at"].dt.normalize()).sort_values("day")
+    at = before["at"].dt.normalize().astype("datetime64[s]")
+    day = before.assign(day=at).sort_values("day")
     return pd.merge_asof(
         rows,
         day[["customer", "day", "model", "score", "probability"]],

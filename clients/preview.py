@@ -9,6 +9,7 @@ import io
 import json
 from collections.abc import Mapping
 from dataclasses import asdict
+from html import escape
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -90,7 +91,9 @@ def page(schema: Schema, summary: Summary) -> str:
         "Beyond: below or above the public bounds, or not in the public list.",
     )
     plot = draw("features", "How features are spread", STAYS, _figure(schema, summary))
-    head = f'<header><h1>This brand\'s features</h1><p class="answer">{headline(summary)}</p>'
+    head = (
+        f'<header><h1>This brand\'s features</h1><p class="answer">{escape(headline(summary))}</p>'
+    )
     note = f'<div class="privacy warn"><strong>{STAYS}</strong></div></header>'
     figure = section_figure(plot) if summary.features else ""
     return document("This brand's features", (head + note, figure, section_table(table, {})))
