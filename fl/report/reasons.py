@@ -123,8 +123,7 @@ def _logistic(model: LogisticModule, x_bf: torch.Tensor, c_bg: torch.Tensor) -> 
 
 
 def _additive(model: AdditiveModule, x_bf: torch.Tensor, c_bg: torch.Tensor) -> torch.Tensor:
-    codes = torch.cat([model.bin(x_bf), c_bg], 1) + model.offsets[:-1]
-    levels: torch.Tensor = model.level(codes)
+    levels: torch.Tensor = model.level(model.codes(x_bf, c_bg)[:, :-1])  # the last is everyone's
     return levels.squeeze(2)
 
 
