@@ -80,7 +80,8 @@ class LocalBrand(Generic[R]):
         match ask:
             case Train(start, drift):
                 trained, steps = self._train(self.plan, start, drift, seed)
-                return Trained(trained, steps, self.plan.weight(len(self.splits["train"])))
+                weight = self.plan.weight(len(self.splits["train"]))
+                return Trained(trained, steps, weight, self.training.learning_rate)
             case Personal(start, drift, name):
                 self.personal[name] = self._train(_STAYS, start, drift, seed)[0]
                 return LocalOnly(name)

@@ -24,6 +24,8 @@ class Training:
         batch_size: examples a step, >= 1.
         momentum: heavy-ball coefficient in [0, 1).
         weight_decay: L2 pull towards zero, >= 0.
+        shuffle: draw a new order of examples in every epoch (plans without a guarantee to
+            customers; the others draw Poisson samples).
     """
 
     learning_rate: float = 0.1
@@ -32,6 +34,7 @@ class Training:
     batch_size: int = 64
     momentum: float = 0.0
     weight_decay: float = 0.0
+    shuffle: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf"):
@@ -136,11 +139,13 @@ class Trained:
         arrays: float32 parameters after training.
         steps: gradient steps taken; depends on the brand's size unless ``Training.steps`` is set.
         weight: what the plan lets this brand count for.
+        learning_rate: of the steps; public.
     """
 
     arrays: Arrays
     steps: int
     weight: float
+    learning_rate: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

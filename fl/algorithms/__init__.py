@@ -5,11 +5,13 @@ from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.fedprox import FedProx
 from fl.algorithms.fedsgd import FedSgd
+from fl.algorithms.scaffold import Scaffold
 
 ALGORITHMS = {
     "fedsgd": FedSgd,
     "fedavg": FedAvg,
     "fedprox": FedProx,
+    "scaffold": Scaffold,
     "fedadam": FedOpt,
     "fedyogi": FedOpt,
     "fedadagrad": FedOpt,

@@ -129,13 +129,26 @@ def _gradient(task: Task[R], model: nn.Module, batch: R, reduce: str) -> list[Te
     return list(torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True))
 
 
+def orders(n: int, training: Training, rng: torch.Generator) -> Iterator[Tensor]:
+    """Int64 ``[n]``, one order of a brand's ``n`` examples for each epoch, without end.
+
+    Guarantee: none.
+    """
+    while True:
+        yield torch.randperm(n, generator=rng) if training.shuffle else torch.arange(n)
+
+
+def steps(n: int, training: Training) -> int:
+    """Steps that ``n`` examples take: whole epochs, or ``training.steps``. Guarantee: none."""
+    return training.steps or training.epochs * -(-n // training.batch_size)
+
+
 def _batches(examples: R, training: Training, rng: torch.Generator) -> Iterator[R]:
     """Shuffled batches: whole epochs, or exactly ``training.steps`` batches over fresh shuffles."""
     n, size = len(examples), training.batch_size
-    per_epoch = -(-n // size)
-    steps = training.steps or training.epochs * per_epoch
-    for step in range(steps):
+    per_epoch, drawn = -(-n // size), orders(len(examples), training, rng)
+    for step in range(steps(n, training)):
         start = step % per_epoch * size
         if start == 0:
-            shuffled = examples.rows(torch.randperm(n, generator=rng))
+            shuffled = examples.rows(next(drawn)) if training.shuffle else examples
         yield shuffled.span(start, min(start + size, n))

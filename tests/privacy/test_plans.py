@@ -88,7 +88,7 @@ EVERY: dict[str, Algorithm] = {
 ONE_SHARE = "a brand's own steps have only a share of the noise"
 REFUSED = {
     ("distributed", name): ONE_SHARE
-    for name in ("fedavg", "fedprox", "fedadam", "fedyogi", "fedadagrad")
+    for name in ("fedavg", "fedprox", "scaffold", "fedadam", "fedyogi", "fedadagrad")
 }
 SUMS = {"plain": PlainSum(), "brandagg": BrandAgg(min_brands=3, scale_bits=12)}
 COMBINATIONS = list(product(EVERY, PLANS, SECURE_SUMS))
