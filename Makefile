@@ -30,11 +30,11 @@ run: setup  ## run the panel experiment into RUN_OUT (runs/panel); more options 
 
 test: checks  ## check everything that CI checks: format, lint, types, imports, doctests, tests
 	@echo "== tests and doctests (without the slow ones)"
-	@$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	@$(BIN)/python -m pytest -q -n 2 -m "not slow and not deployment"
 
 test-full: checks  ## the same with the slow tests
 	@echo "== tests and doctests (all)"
-	@$(BIN)/python -m pytest -q -n 2
+	@$(BIN)/python -m pytest -q -n 2 -m "not deployment"
 
 checks: setup
 	@echo "== format"

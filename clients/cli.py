@@ -1,0 +1,46 @@
+"""``fl-node``: a brand's side, for its engineer. Starts fast: sub-commands import on demand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from clients.commands import init, join, ledger, status
+from fl.commands import Program
+
+ABOUT = """\
+fl-node: take part in federated runs from beside your own database.
+
+No record leaves. A run starts only if your policy allows it and its plan carries the signatures
+you ask for; every use of the data is booked in your own ledger before it happens. Whatever the
+coordinator sends cannot loosen what is written on this disk.
+
+From zero to the first round
+  fl-node init     keys and files            (once)
+  fl-node join     what the coordinator sent (once)
+  fl-node check    data, policy, certificates, clock
+  fl-node start    run the node
+  fl-node approve  agree to a run            (where the policy asks for a person)
+  fl-node status   runs, rounds, budget left
+"""
+
+PROGRAM = Program(
+    "fl-node",
+    ABOUT,
+    ("FL_NODE_HOME", "fl-node"),
+    (init.COMMAND, join.COMMAND, status.COMMAND, ledger.COMMAND),
+)
+
+
+def main() -> None:
+    """The command line."""
+    sys.exit(command(sys.argv[1:]))
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Run ``arguments`` and return the exit code."""
+    return PROGRAM.run(arguments)
+
+
+if __name__ == "__main__":
+    main()
