@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clients.commands import init, join, ledger, status
+from clients.commands import check, init, join, ledger, outcomes, preview, refresh, score, status
 from fl.commands import Program
 
 ABOUT = """\
@@ -22,13 +22,28 @@ From zero to the first round
   fl-node start    run the node
   fl-node approve  agree to a run            (where the policy asks for a person)
   fl-node status   runs, rounds, budget left
+
+With your own data and a model, at any time
+  fl-node preview  your features, for your own eyes
+  fl-node score    your customers, for your teams
+  fl-node refresh  has anything changed?
 """
 
 PROGRAM = Program(
     "fl-node",
     ABOUT,
     ("FL_NODE_HOME", "fl-node"),
-    (init.COMMAND, join.COMMAND, status.COMMAND, ledger.COMMAND),
+    (
+        init.COMMAND,
+        join.COMMAND,
+        check.COMMAND,
+        preview.COMMAND,
+        status.COMMAND,
+        ledger.COMMAND,
+        score.COMMAND,
+        outcomes.COMMAND,
+        refresh.COMMAND,
+    ),
 )
 
 

@@ -1,7 +1,8 @@
 """A model as a brand holds it: its parameters, and all that is public and needed to use them.
 
-It is read from a folder: of a finished run of ``fl-run`` (``run.json``, ``models.npz``), or one
-that a node or :func:`save` left (``model.json``, ``model.npz``).
+It is read from a folder: of a finished run of ``fl-run`` (``run.json``, ``models.npz``), of a run
+of this node (``offer.json``, ``model.npz``), or one that :func:`save` left (``model.json``,
+``model.npz``).
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ from fl.models import MODELS
 from fl.models.parameters import load
 from fl.report.files import atomic_write
 from fl.seeds import torch_generator
-from fl.tasks.conversion import ModelConfig
+from fl.tasks.conversion import Conversion, ModelConfig
 
 TASK = "conversion"  # the one whose model says one number of a customer
 ARM = "federated"
@@ -71,6 +72,27 @@ class Received:
         return model
 
 
+def find(home: Path, model: str, *, arm: str = ARM, seed: int | None = None) -> Received:
+    """The model that a person names: a folder, or a run of the node at ``home``.
+
+    Raises:
+        InputError: neither, several runs of that name, or see :func:`load_received`.
+    """
+    if Path(model).is_dir():
+        return load_received(Path(model), arm=arm, seed=seed)
+    runs = home / "runs"
+    names = sorted(p.name for p in runs.iterdir() if p.is_dir()) if runs.is_dir() else []
+    wanted = model.replace("/", ".")
+    found = [n for n in names if n == wanted] or [n for n in names if n.startswith(f"{wanted}.")]
+    if len(found) != 1:
+        raise InputError(
+            "model",
+            f"{model!r} is no folder and {len(found) or 'no'} runs of this node are called so",
+            f"name a folder or one of {', '.join(names)}" if names else "name a folder",
+        )
+    return load_received(runs / found[0])
+
+
 def save(folder: Path, received: Received) -> None:
     """Keep a received model in ``folder``, which is made if it is not there."""
     folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -101,6 +123,8 @@ def load_received(folder: Path, *, arm: str = ARM, seed: int | None = None) -> R
     if (folder / "model.json").is_file():
         about = _json(folder / "model.json")
         return _made(about, about.get("model"), about.get("task"), _arrays(folder / "model.npz"))
+    if (folder / "offer.json").is_file():
+        return _deployed(folder)
     if not (folder / "run.json").is_file():
         raise InputError(
             "model",
@@ -114,6 +138,25 @@ def load_received(folder: Path, *, arm: str = ARM, seed: int | None = None) -> R
     task = group(config.get("task", {}), "model, run.json task").get("name")
     named = {**run, "about": f"{run.get('experiment', 'run')}, {name}"}
     return _made(named, config.get("model"), task, arrays.below(name, found))
+
+
+def _deployed(folder: Path) -> Received:
+    """The model of a run of this node: what was agreed says how to use it."""
+    from fl.agreement import read
+
+    if not (folder / "model.npz").is_file():
+        raise InputError("model", f"run {folder.name!r} is not over", "wait for its end")
+    try:
+        agreed = read(_json(folder / "offer.json")["content"])
+    except (KeyError, ValueError) as error:
+        raise InputError("model", "offer.json is no offer", "give the folder whole") from error
+    task = agreed.task
+    if not isinstance(task, Conversion):
+        raise InputError(
+            "model", f"is of task {agreed.name!r}, which scores no customer", f"give one of {TASK}"
+        )
+    params = agreed.algorithms["train"].params(_arrays(folder / "model.npz"))
+    return Received(task.schema, task.architecture, params, f"run {folder.name}")
 
 
 def _made(about: Mapping[str, Any], model: Any, task: Any, params: Arrays) -> Received:

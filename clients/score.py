@@ -44,6 +44,10 @@ class Scored:
     curve: Curve
     labelled: int
 
+    def handed_over(self) -> pd.DataFrame:
+        """The lines of those who were given to a team, best first."""
+        return self.table[self.table["team"].notna()].reset_index(drop=True)
+
 
 def score(
     received: Received,
@@ -131,32 +135,42 @@ def to_score(reading: Reading) -> Made:
     return made
 
 
+def usable(path: Path | None) -> None:
+    """Refuse a file that could not be written, before any work is done.
+
+    Raises:
+        InputError: another ending than ``.csv`` or ``.parquet``, or no such folder.
+    """
+    if path is None:
+        return
+    if path.suffix.lower() not in (".csv", ".parquet"):
+        raise InputError(
+            "out",
+            f"cannot write {path.suffix or 'a file without ending'}",
+            "name a .csv or .parquet file",
+        )
+    if not path.absolute().parent.is_dir():
+        raise InputError("out", f"no folder {str(path.parent)!r}", "make it first")
+
+
 def write(path: Path, table: pd.DataFrame) -> None:
     """Write scores to ``path`` (``.csv`` or ``.parquet``), for its owner alone, in one step.
 
     Raises:
         InputError: another ending.
     """
-    match path.suffix.lower():
-        case ".csv":
-            write_csv(path, table)
-        case ".parquet":
-            out = io.BytesIO()
-            table.to_parquet(out, index=False)
-            atomic_write(path, out.getvalue(), private=True)
-        case other:
-            raise InputError(
-                "out",
-                f"cannot write {other or 'a file without ending'}",
-                "name a .csv or .parquet file",
-            )
+    usable(path)
+    if path.suffix.lower() == ".csv":
+        write_csv(path, table)
+        return
+    out = io.BytesIO()
+    table.to_parquet(out, index=False)
+    atomic_write(path, out.getvalue(), private=True)
 
 
-def hand_over(
-    folder: DataFolder, received: Received, scored: Scored, at: pd.Timestamp
-) -> pd.DataFrame:
-    """The list of those who were given to a team, best first; it is remembered for outcomes."""
-    handed = scored.table[scored.table["team"].notna()].reset_index(drop=True)
+def keep_list(
+    folder: DataFolder, received: Received, handed: pd.DataFrame, at: pd.Timestamp
+) -> None:
+    """Remember who was handed over, with which score, for their outcomes to come."""
     if len(handed):
         remember(folder, handed.assign(model=received.digest, at=at.floor("s").as_unit("s")))
-    return handed

@@ -31,6 +31,21 @@ class Team:
             raise ValueError(f"Expected capacity={self.capacity} >= 0 for team {self.name!r}.")
 
 
+def parse(text: str) -> Team:
+    """A team from a command line.
+
+    >>> parse("calls=200")
+    Team(name='calls', capacity=200, where={})
+
+    Raises:
+        InputError: not NAME=CAPACITY.
+    """
+    name, _, capacity = text.rpartition("=")
+    if not name or not capacity.isascii() or not capacity.isdigit():
+        raise InputError("--team", f"{text!r}", "write NAME=CAPACITY, such as calls=200")
+    return Team(name, int(capacity))
+
+
 def assign(
     probability_b: npt.NDArray[np.float64], rows: pd.DataFrame, teams: Sequence[Team]
 ) -> npt.NDArray[np.object_]:

@@ -82,8 +82,10 @@ def summarise(
     """Summarise ``rows`` (features, and the schema's label if it is there) of ``customer`` s."""
     counts = np.unique(customer, return_counts=True)[1]
     rate = None
-    if schema.label in rows and len(rows) and not schema.classes:
-        rate = float(schema.positives(rows, "preview").mean())
+    if schema.label in rows and not schema.classes:
+        labels = text_cells(rows[schema.label])
+        known = labels[labels.isin([schema.positive, *schema.negative])]
+        rate = float((known == schema.positive).mean()) if len(known) else None
     made = tuple(_feature(column, rows[column.name]) for column in schema.columns)
     return Summary(len(rows), len(counts), int(counts.max(initial=0)), rate, made, dict(population))
 

@@ -14,7 +14,7 @@ import pytest
 from clients.brand_data import DataFolder, Reading, read
 from clients.outcomes import accept, handed_over, outcomes
 from clients.received import Received, load_received, save
-from clients.score import hand_over, known, score, to_score, write
+from clients.score import Scored, keep_list, known, score, to_score, write
 from fl import arrays
 from fl.data.consistency import Limits
 from fl.data.handover import Team
@@ -26,6 +26,15 @@ from fl.models import Additive, Logistic, Mlp
 from fl.models.parameters import parameters
 from fl.seeds import numpy_generator, torch_generator
 from tests.shop import CUSTOMERS, TODAY, made
+
+
+def hand_over(
+    folder: DataFolder, model: Received, scored: Scored, at: pd.Timestamp
+) -> pd.DataFrame:
+    handed = scored.handed_over()
+    keep_list(folder, model, handed, at)
+    return handed
+
 
 TEAMS = (Team("north", 10), Team("web", 5))
 
