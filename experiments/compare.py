@@ -110,7 +110,7 @@ def _finish(
     total = sum(arms.work(how, len(tables[seed])) for seed in how.seeds)
     with meter(f"{how.experiment}: {len(how.seeds)} seeds", total) as tick:
         share_out(
-            how.runtime.workers,
+            how.runtime.processes,
             {seed: _seed_job(how, data, tables[seed], seed, journal) for seed in how.seeds},
             tick,
         )
@@ -154,7 +154,10 @@ def run_seed(
             content[f"p/{arm}/{brand}"] = p
         if result.models and not arm.startswith(("alone", "finetuned")):
             content |= arrays.within(f"model/{arm}", next(iter(result.models.values())))
-    return Piece({k: np.asarray(v) for k, v in content.items()}, record.note(results, seed))
+    return Piece(
+        {k: np.asarray(v) for k, v in content.items()},
+        {**record.note(results, seed), "paths": dict(bench.paths)},
+    )
 
 
 def _key(seed: int) -> str:

@@ -237,8 +237,14 @@ def _help() -> str:
         if file.name.endswith(".yaml")
     )
     shown = ("data", "partition", "model", "algorithm", "privacy", "secure_sum", "task", "runtime")
-    groups = "\n".join(f"  {group + '=':<12}{_names(group)}" for group in shown)
+    groups = "\n".join(_wrapped(f"  {group + '=':<12}", _names(group)) for group in shown)
     return HELP.format(experiments=experiments, groups=groups)
+
+
+def _wrapped(start: str, text: str) -> str:
+    from textwrap import fill
+
+    return fill(text, 100, initial_indent=start, subsequent_indent=" " * len(start))
 
 
 def _question(text: str) -> str:

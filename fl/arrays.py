@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
+_ZERO = bytes(8)  # a float64, read-only
 
 
 def _each(function: Callable[..., Array], *many: Arrays) -> dict[str, Array]:
@@ -54,7 +55,7 @@ def zeros_like(a: Arrays) -> dict[str, Array]:
 
     They are read-only, and take no memory whatever their shape.
     """
-    return _each(lambda x: np.broadcast_to(np.zeros(()), x.shape), a)
+    return _each(lambda x: np.ndarray(x.shape, np.float64, _ZERO, 0, (0,) * x.ndim), a)
 
 
 def cast(a: Arrays, dtype: npt.DTypeLike) -> dict[str, Array]:

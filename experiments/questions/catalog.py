@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from experiments.questions.benchmark import Benchmark
 from experiments.questions.study import Study
 
-STUDIES: dict[str, type[Study]] = {}
+STUDIES: dict[str, type[Study]] = {"statistics": Benchmark}

@@ -1,6 +1,7 @@
 """How brands learn together: one file, one paper. The table ``ALGORITHMS`` names them."""
 
 from fl.algorithms.counts import Counts
+from fl.algorithms.disclosure import Disclosure
 from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.fedprox import FedProx
@@ -17,4 +18,7 @@ ALGORITHMS = {
     "fedadagrad": FedOpt,
 }
 
-QUESTIONS = {"counts": Counts}  # answered by counted sums; nothing is trained
+QUESTIONS = {
+    "counts": Counts,
+    "disclosure": Disclosure,
+}  # answered by counted sums; nothing is trained

@@ -5,10 +5,12 @@ The table is written here in code; a config can only choose from it.
 
 from __future__ import annotations
 
+from fl.data.beer import DominicksBeer
 from fl.data.benchmarks import Adult, HeartDisease
 from fl.data.coupon import InvehicleCoupon
 from fl.data.panel import Panel, PanelStores
 from fl.data.public import BankMarketing, OnlineShoppers
+from fl.data.shops import OnlineRetailCustomers
 from fl.data.table import Table
 
 __all__ = ["DATASETS", "Source"]
@@ -21,6 +23,8 @@ Source = (
     | InvehicleCoupon
     | HeartDisease
     | Adult
+    | DominicksBeer
+    | OnlineRetailCustomers
     | Table
 )
 
@@ -32,5 +36,7 @@ DATASETS: dict[str, type[Source]] = {
     "invehicle_coupon": InvehicleCoupon,
     "heart_disease": HeartDisease,
     "adult": Adult,
+    "dominicks_beer": DominicksBeer,
+    "online_retail_customers": OnlineRetailCustomers,
     "table": Table,
 }

@@ -23,7 +23,7 @@ ROW = {
 }  # fmt: skip
 KEYS = {
     "version", "status", "experiment", "question", "config", "versions", "machine", "commit",
-    "seeds", "evaluation", "privacy", "secure_sum", "data", "seconds", "tuning", "absent",
+    "seeds", "evaluation", "privacy", "secure_sum", "runtime", "data", "seconds", "tuning", "absent",
     "history", "calibration", "additive", "gains", "gains_by_privacy", "statements", "arrays",
 }  # fmt: skip
 
