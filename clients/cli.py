@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clients.commands import init, join, ledger, status
+from clients.commands import approve, init, join, ledger, start, status
 from fl.commands import Program
 
 ABOUT = """\
@@ -28,7 +28,14 @@ PROGRAM = Program(
     "fl-node",
     ABOUT,
     ("FL_NODE_HOME", "fl-node"),
-    (init.COMMAND, join.COMMAND, status.COMMAND, ledger.COMMAND),
+    (
+        init.COMMAND,
+        join.COMMAND,
+        start.COMMAND,
+        approve.COMMAND,
+        status.COMMAND,
+        ledger.COMMAND,
+    ),
 )
 
 
