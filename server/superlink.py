@@ -75,7 +75,7 @@ def register(home: Home, cards: Sequence[Card]) -> dict[str, int]:
             ["supernode", "register", str(public), _CONNECTION, "--name", card.name],
             ["--format", "json"],
         )
-        ids[card.name] = int(json.loads(said)["node-id"])
+        ids[card.name] = int(_answer(said, "node-id"))
         atomic_write(path, json.dumps(ids).encode())
     return ids
 
@@ -92,7 +92,7 @@ def submit(home: Home, run: str) -> str:
         ["run", str(home.bundle), _CONNECTION, "--run-config", config],
         ["--format", "json"],
     )
-    return str(json.loads(said)["run-id"])
+    return _answer(said, "run-id")
 
 
 def flower_status(home: Home, run_id: str) -> str:
@@ -101,8 +101,23 @@ def flower_status(home: Home, run_id: str) -> str:
     Raises:
         InputError: Flower does not answer.
     """
-    said = json.loads(flwr(home, ["list", _CONNECTION, "--run-id", run_id], ["--format", "json"]))
-    return str(said["runs"][0]["status"])
+    said = flwr(home, ["list", _CONNECTION, "--run-id", run_id], ["--format", "json"])
+    match json.loads(said):
+        case {"runs": [{"status": str(status)}, *_]}:
+            return status
+    raise _refused(said)
+
+
+def _answer(said: str, key: str) -> str:
+    """A value of what Flower's command printed; it ends with 0 even where it failed."""
+    values = json.loads(said)
+    if not isinstance(values, dict) or not values.get(key):
+        raise _refused(said)
+    return str(values[key])
+
+
+def _refused(said: str) -> InputError:
+    return InputError("flwr", " ".join(said.split())[-300:], "is fl-server start running?")
 
 
 def flwr(home: Home, arguments: Sequence[str], more: Sequence[str] = ()) -> str:

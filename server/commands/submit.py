@@ -90,7 +90,7 @@ def _conducted(files: RunFiles, detach: bool) -> int:
         if said["state"] in ("refused", "stopped") and "why" in said:
             sys.stderr.write(f"fl-server: {said['why']}\n")
             return 1
-        if time.monotonic() - looked > 5:
+        if time.monotonic() - looked > 20:
             looked = time.monotonic()
             try:
                 state = flower_status(files.home, flower)
