@@ -72,7 +72,7 @@ def exact(
     for step in range(batches.steps[0]):
         while batches.steps[active - 1] <= step:
             active -= 1
-        if len(here.dense) != active:
+        if here.brands != active:
             here, into = weights.of_first(active), gradient and gradient.of_first(active)
         batch, scale_am = batches(step, active)
         if into is None:
@@ -103,10 +103,13 @@ def clipped(
         batch = [part.index_select(0, row).view(*shape, *part.shape[1:]) for part in stored]
         signals = formula.signals(weights, batch, None)
         scale_am, bad_am = customers.scales(_by_layer(formula, signals), sample)
+        uses = max(1, *(s.code_amg.shape[2] for s in signals if isinstance(s, TableSignals)), 1)
+        dtype = customers.precision(sample, uses)
+        if gradient.parts[0].dtype != dtype:
+            gradient = Weights(layout, [part.to(dtype) for part in gradient.parts])
         gradient.zero_()
-        accumulate(gradient, [_scaled(s, scale_am, bad_am) for s in signals], 1.0)
-        noisy = customers.noised(gradient.in_order())
-        descent.step(weights, gradient.filled(noisy))
+        accumulate(gradient, [_scaled(s, scale_am.to(dtype), bad_am) for s in signals], 1.0)
+        descent.step(weights, Weights(layout, customers.noised(gradient.parts, sample, uses)))
     return weights, [customers.steps] * brands
 
 
@@ -116,9 +119,9 @@ def _scaled(s: Stacked, scale_am: Tensor, bad_am: Tensor | None) -> Stacked:
         a, d = s.a_ami, s.d_amo
         if bad_am is not None:
             a, d = a.masked_fill(bad_am[:, :, None], 0), d.masked_fill(bad_am[:, :, None], 0)
-        return DenseSignals(s.weight, s.bias, a, d * scale_am[:, :, None])
+        return DenseSignals(s.weight, a.to(scale_am.dtype), d * scale_am[:, :, None])
     d = s.d_amgd if bad_am is None else s.d_amgd.masked_fill(bad_am[:, :, None, None], 0)
-    return TableSignals(s.code_amg, s.place_amg, d * scale_am[:, :, None, None])
+    return TableSignals(s.table, s.code_amg, s.place_amg, d * scale_am[:, :, None, None])
 
 
 def _by_layer(formula: Formula, signals: Sequence[Stacked]) -> list[Signals]:

@@ -31,11 +31,10 @@ Batch = Sequence[Tensor]  # numbers, rows of the table, labels; of all brands, o
 class DenseSignals:
     """Both factors of a linear layer's gradient: inputs ``[a, m, i]``, back-signals ``[a, m, o]``.
 
-    ``weight`` and ``bias`` are places in the layout's dense parameters.
+    ``weight`` is the place of its weight in the layout; its bias comes next.
     """
 
     weight: int
-    bias: int
     a_ami: Tensor
     d_amo: Tensor
 
@@ -44,9 +43,11 @@ class DenseSignals:
 class TableSignals:
     """Rows of the stacked table that were read, ``[a, m, g]``, and back-signals ``[a, m, g, d]``.
 
-    ``code_amg`` counts within the brand's own table, ``place_amg`` within all of them.
+    ``table`` is its place in the layout; ``code_amg`` counts within the brand's own table,
+    ``place_amg`` within all of them.
     """
 
+    table: int
     code_amg: Tensor
     place_amg: Tensor
     d_amgd: Tensor
@@ -91,10 +92,8 @@ def formula_for(task: object, model: nn.Module) -> Formula | None:
         return None
     if any(module.training and type(module) is nn.Dropout for module in model.modules()):
         return None
-    if type(model) is LogisticModule:
-        return Sums.of_logistic(model)
-    if type(model) is AdditiveModule:
-        return Sums.of_additive(model)
+    if type(model) is LogisticModule or type(model) is AdditiveModule:
+        return Sums(model)
     return Net(model) if type(model) is MlpModule else None
 
 
@@ -119,47 +118,41 @@ def descend(
 
 def accumulate(into: Weights, signals: Sequence[Signals], factor: float) -> None:
     """Add ``factor`` times the gradient to ``into``, which holds parameters or a gradient."""
-    views = into.views
     for s in signals:
         if isinstance(s, DenseSignals):
-            views[s.weight].baddbmm_(s.d_amo.transpose(1, 2), s.a_ami, alpha=factor)
-            views[s.bias].add_(s.d_amo.sum(1), alpha=factor)
+            into.parts[s.weight].baddbmm_(s.d_amo.transpose(1, 2), s.a_ami, alpha=factor)
+            into.parts[s.weight + 1].add_(s.d_amo.sum(1), alpha=factor)
         else:
-            width = s.d_amgd.shape[-1]
+            table, width = into.parts[s.table], s.d_amgd.shape[-1]
+            long = table.view(-1) if width == 1 else table.view(-1, width)
             values = s.d_amgd.reshape(-1) if width == 1 else s.d_amgd.reshape(-1, width)
-            table = into.table.view(-1) if width == 1 else into.table.view(-1, width)
-            table.index_add_(0, s.place_amg.view(-1), values, alpha=factor)
+            long.index_add_(0, s.place_amg.view(-1), values, alpha=factor)
 
 
-@dataclass(frozen=True, slots=True)
+def _placed(code_amg: Tensor, table: Tensor) -> Tensor:
+    """Rows within all brands' tables, one below the other."""
+    return code_amg + (torch.arange(len(table)) * table.shape[1])[:, None, None]
+
+
 class Sums:
     """``W x + b + scale * sum over columns of table[code]``; a part may be missing."""
 
-    model: LogisticModule | AdditiveModule
-    layout: Layout
-    scale: float
-
-    @staticmethod
-    def of_logistic(model: LogisticModule) -> Sums:
-        """Numbers and categories."""
-        return Sums(model, Layout.of(model, "category.weight"), model.category_scale)
-
-    @staticmethod
-    def of_additive(model: AdditiveModule) -> Sums:
-        """Levels only."""
-        return Sums(model, Layout.of(model, "level.weight"), 1.0)
-
     descend = descend
+
+    def __init__(self, model: LogisticModule | AdditiveModule) -> None:
+        self.layout, self._model = Layout.of(model), model
+        self._linear = isinstance(model, LogisticModule)
+        self._scale = model.category_scale if isinstance(model, LogisticModule) else 1.0
 
     def layer(self, s: Signals) -> nn.Module:
         """Numbers, or the table."""
-        if isinstance(self.model, AdditiveModule):
-            return self.model.level
-        return self.model.numbers if isinstance(s, DenseSignals) else self.model.category
+        if isinstance(self._model, AdditiveModule):
+            return self._model.level
+        return self._model.numbers if isinstance(s, DenseSignals) else self._model.category
 
     def inputs(self, rows: Examples) -> Batch:
         """As the model's forward reads them."""
-        model = self.model
+        model = self._model
         if isinstance(model, LogisticModule):
             x = (rows.x_bf + 1) / 2 if model.from_zero else rows.x_bf
             return x.contiguous(), rows.c_bg + model.offsets_g, rows.y_b
@@ -171,45 +164,45 @@ class Sums:
 
     def signals(self, weights: Weights, batch: Batch, scale_am: Tensor | None) -> list[Signals]:
         """One residual for each row."""
-        found: list[Signals] = []
         x_amf, code_amg, y_am = batch
-        if weights.views:
-            weight, bias = weights.views
+        table, columns = weights.parts[-1], code_amg.shape[2]
+        if self._linear:
+            weight, bias = weights.parts[:2]
             z_am = torch.baddbmm(bias.unsqueeze(1), x_amf, weight.transpose(1, 2)).squeeze(2)
         else:
             z_am = torch.zeros(y_am.shape)
-        if code_amg.shape[2]:
-            place = code_amg + weights.first_a11
-            levels = weights.table.view(-1).take(place).sum(2)
-            z_am.add_(levels, alpha=self.scale)
+        if columns:
+            place = _placed(code_amg, table)
+            z_am.add_(table.view(-1).take(place).sum(2), alpha=self._scale)
         r_am = z_am.sigmoid_().sub_(y_am)
         if scale_am is not None:
             r_am.mul_(scale_am)
-        if weights.views:
-            found.append(DenseSignals(0, 1, x_amf, r_am.unsqueeze(2)))
-        if code_amg.shape[2]:
-            d = (r_am * self.scale if self.scale != 1 else r_am)[:, :, None, None]
-            found.append(TableSignals(code_amg, place, d.expand(*place.shape, 1)))
+        found: list[Signals] = [DenseSignals(0, x_amf, r_am.unsqueeze(2))] if self._linear else []
+        if columns:
+            d = (r_am * self._scale if self._scale != 1 else r_am)[:, :, None, None]
+            last = len(weights.parts) - 1
+            found.append(TableSignals(last, code_amg, place, d.expand(*place.shape, 1)))
         return found
 
 
 class Net:
-    """``head(act(... act(W [x, table[code]] + b)))``."""
-
-    def __init__(self, model: MlpModule) -> None:
-        self.layout = Layout.of(model, "embedding.weight")
-        self._model, self._tanh = model, model.activation == "tanh"
-        first = self.layout.shapes[0][1]  # of the first layer's weight: numbers, then embeddings
-        self._numbers = first - len(model.offsets_g) * model.embedding.embedding_dim
+    """``head(act(... act(W [x, table[code]] + b)))``; the table is the first parameter."""
 
     descend = descend
+
+    def __init__(self, model: MlpModule) -> None:
+        self.layout = Layout.of(model)
+        self._model, self._tanh = model, model.activation == "tanh"
+        inputs = self.layout.shapes[1][1]  # of the first layer's weight: numbers, then embeddings
+        self._numbers = inputs - len(model.offsets_g) * model.embedding.embedding_dim
 
     def layer(self, s: Signals) -> nn.Module:
         """A hidden layer, the head, or the table."""
         if isinstance(s, TableSignals):
             return self._model.embedding
-        last = s.weight // 2 == len(self._model.layers)
-        return self._model.head if last else self._model.layers[s.weight // 2]
+        place = s.weight // 2
+        hidden = self._model.layers
+        return self._model.head if place == len(hidden) else hidden[place]
 
     def inputs(self, rows: Examples) -> Batch:
         """As the model's forward reads them."""
@@ -217,16 +210,16 @@ class Net:
 
     def work(self, rows: int) -> int:
         """Inputs, and each layer's outputs and back-signals."""
-        hidden = sum(layer.out_features for layer in self._model.layers)  # type: ignore[misc]
+        hidden = sum(shape[0] for shape in self.layout.shapes[1::2])
         return rows * (self.layout.inputs + 3 * hidden)
 
     def signals(self, weights: Weights, batch: Batch, scale_am: Tensor | None) -> list[Signals]:
         """From the head back to the table."""
-        views, (h, code_amg, y_am) = weights.views, batch
-        columns, width = code_amg.shape[2], weights.table.shape[2]
+        (h, code_amg, y_am), (table, *views) = batch, weights.parts
+        columns, width = code_amg.shape[2], table.shape[2]
         if columns:
-            place = code_amg + weights.first_a11
-            read = weights.table.view(-1, width).index_select(0, place.view(-1))
+            place = _placed(code_amg, table)
+            read = table.view(-1, width).index_select(0, place.view(-1))
             h = torch.cat([h, read.view(*place.shape[:2], -1)], 2)
         seen = [h]
         for i in range(0, len(views) - 2, 2):
@@ -240,12 +233,11 @@ class Net:
         d = r_am.unsqueeze(2)
         found: list[Signals] = []
         for i in range(len(views) - 2, -1, -2):
-            found.append(DenseSignals(i, i + 1, seen[i // 2], d))
+            found.append(DenseSignals(i + 1, seen[i // 2], d))
             if i:
-                d = torch.bmm(d, views[i])
-                h = seen[i // 2]
+                h, d = seen[i // 2], torch.bmm(d, views[i])
                 d = d.mul_(1 - h * h) if self._tanh else d.mul_(h > 0)
         if columns:
             d = torch.bmm(d, views[0][:, :, self._numbers :])
-            found.append(TableSignals(code_amg, place, d.view(*place.shape, width)))
+            found.append(TableSignals(0, code_amg, place, d.view(*place.shape, width)))
         return found

@@ -50,13 +50,13 @@ class Functional:
         between: Callable[[], None] | None = None,
     ) -> None:
         """As :func:`fl.cohort.formulas.descend`."""
-        named = dict(zip(self.layout.names, weights.views, strict=True))
-        scale_am = scale_am.expand(len(weights.dense), -1)
+        named = dict(zip(self.layout.names, weights.parts, strict=True))
+        scale_am = scale_am.expand(weights.brands, -1)
         made = self._gradients(named, tuple(batch), scale_am)
         if between is not None:
             between()
-        for name, view in zip(self.layout.names, into.views, strict=True):
-            view.add_(made[name], alpha=factor)
+        for name, part in zip(self.layout.names, into.parts, strict=True):
+            part.add_(made[name], alpha=factor)
 
     def _total(
         self, params: dict[str, Tensor], batch: tuple[Tensor, ...], scale_m: Tensor
@@ -100,7 +100,8 @@ def functional_for(task: Any, model: nn.Module, rows: Any) -> Functional | str:
     loss = task.losses(model, few).sum()
     slow = torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True)
     flat = torch.cat([g.reshape(-1) for g in slow])
-    away = float((flat - into.dense[0]).abs().max())
+    fast = torch.cat([part.reshape(-1) for part in into.parts])
+    away = float((flat - fast).abs().max())
     if not away <= _CLOSE * max(1.0, float(flat.abs().max())):
         return "torch.func gives another gradient"
     return made

@@ -33,12 +33,16 @@ class Shuffled:
     def __init__(
         self, stored: Batch, shares: Sequence[Share], training: Training, seeds: Sequence[int]
     ) -> None:
-        self.steps = [steps(share.rows, training) for share in shares]
-        self._stored, self._size = stored, training.batch_size
-        self._sizes = torch.tensor([self._batch_sizes(s, training) for s in _distinct(shares)])
-        which = {share.rows: i for i, share in enumerate(_distinct(shares))}
-        self._kind = torch.tensor([which[share.rows] for share in shares])
-        self._widest = self._sizes.amax(0).tolist()
+        kinds = sorted({share.rows for share in shares}, reverse=True)
+        self._stored, self._size, self._kinds = stored, training.batch_size, len(kinds)
+        self._kind = torch.tensor([kinds.index(share.rows) for share in shares])
+        by_kind = [steps(rows, training) for rows in kinds]
+        self.steps = [by_kind[kind] for kind in self._kind.tolist()]
+        sizes = torch.tensor([self._batch_sizes(rows, training) for rows in kinds])
+        self._widest = sizes.amax(0).tolist()
+        inside = torch.arange(self._size) < sizes[:, :, None]
+        self._mean = inside / sizes.clamp(min=1)[:, :, None]
+        self._per_epoch = -(-kinds[0] // self._size)
         self._whole = self._in_place(shares, training)
         if self._whole is None:
             lines = [
@@ -50,33 +54,35 @@ class Shuffled:
         """The batch ``[active, m, ...]`` and each row's share of its mean, 0 in padding."""
         m = self._widest[step]
         if self._whole is not None:
-            start = step % self.per_epoch * self._size
+            start = step % self._per_epoch * self._size
             batch: Batch = [part[:, start : start + m] for part in self._whole]
         else:
             row = self._row[:active, step, :m].reshape(-1)
             batch = [
                 part.index_select(0, row).view(active, m, *part.shape[1:]) for part in self._stored
             ]
-        size_k = self._sizes[:, step]
-        one = (torch.arange(m) < size_k[:, None]) / size_k.clamp(min=1)[:, None]
-        return batch, one[self._kind[:active]] if len(one) > 1 else one
+        mean = self._mean[:, step, :m]
+        return batch, mean if self._kinds == 1 else mean[self._kind[:active]]
 
-    def _batch_sizes(self, share: Share, training: Training) -> list[int]:
-        """Of one brand's steps; 0 from its last one on."""
-        whole, rest = divmod(share.rows, self._size)
+    def _batch_sizes(self, rows: int, training: Training) -> list[int]:
+        """Of the steps of a brand with so many rows; 0 from its last one on."""
+        whole, rest = divmod(rows, self._size)
         epoch = [self._size] * whole + ([rest] if rest else [])
-        n = steps(share.rows, training)
+        n = steps(rows, training)
         return (epoch * -(-n // len(epoch)))[:n] + [0] * (self.steps[0] - n)
 
     def _in_place(self, shares: Sequence[Share], training: Training) -> Batch | None:
-        """All brands' rows without copying: equal in number, side by side, in stored order."""
-        first, rows = shares[0].first, shares[0].rows
-        self.per_epoch = -(-rows // self._size)
-        expected = [Share(first + i * rows, rows) for i in range(len(shares))]
-        if training.shuffle or list(shares) != expected:
+        """All brands' rows ``[a, rows, ...]``, where they are equal in number and in stored order;
+        without copying where they lie side by side."""
+        if training.shuffle or self._kinds > 1:
             return None
-        stop = first + rows * len(shares)
-        return [part[first:stop].view(len(shares), rows, *part.shape[1:]) for part in self._stored]
+        first, rows, brands = shares[0].first, shares[0].rows, len(shares)
+        if all(share.first == first + i * rows for i, share in enumerate(shares)):
+            stop = first + rows * brands
+            return [part[first:stop].view(brands, rows, *part.shape[1:]) for part in self._stored]
+        return [
+            torch.stack([part[s.first : s.first + rows] for s in shares]) for part in self._stored
+        ]
 
     def _line(self, share: Share, training: Training, seed: int) -> Tensor:
         """One brand's rows in the order of its steps; padding reads the brand's own first row."""
@@ -87,7 +93,3 @@ class Shuffled:
             room = line[start * self._size :][: share.rows]
             room.copy_(next(drawn)[: len(room)]).add_(share.first)
         return line
-
-
-def _distinct(shares: Sequence[Share]) -> list[Share]:
-    return list({share.rows: share for share in shares}.values())

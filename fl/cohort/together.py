@@ -25,7 +25,7 @@ from fl.privacy.none import steps
 from fl.seeds import torch_generator
 
 _log = logging.getLogger(__name__)
-_CACHE = 1 << 18  # float32 numbers that a block may touch in a step: 1 MB
+_CACHE = 1 << 21  # float32 numbers that a block may touch in a step: 8 MB, some of the L3 cache
 _INDEX = 1 << 22  # row numbers of one block's batches, all steps together
 
 FORMULA, FUNCTIONAL, LOOP = "formula", "torch.func", "one by one"
@@ -106,8 +106,8 @@ class Together:
                 for job in block:
                     answers[job.place] = error
                 continue
-            for k, job in enumerate(block):
-                answers[job.place] = _answered(job, ends.arrays(k), taken[k])
+            for job, end, steps_taken in zip(block, ends.by_brand(), taken, strict=True):
+                answers[job.place] = _answered(job, end, steps_taken)
 
     def _stackable(self, job: Job, stored: Stored | str) -> bool:
         if isinstance(stored, str):
@@ -133,9 +133,7 @@ class Together:
 
     def _fitting(self, jobs: Sequence[Job], stored: Stored, training: Training) -> int:
         """As many brands as fit the cache, so that all blocks are about equal."""
-        layout = stored.kernel.layout
-        numbers = layout.entries + layout.rows * layout.width
-        one = 2 * numbers + stored.kernel.work(training.batch_size)
+        one = 2 * stored.kernel.layout.entries + stored.kernel.work(training.batch_size)
         most = max(1, _CACHE // one)
         longest = steps(stored.shares[jobs[0].brand.name].rows, training) * training.batch_size
         most = max(1, min(most, _INDEX // max(1, longest)))

@@ -23,7 +23,7 @@ from fl.privacy import parameters
 from fl.privacy.brand import BrandPrivacy
 from fl.privacy.customer import CustomerPrivacy
 from fl.privacy.kernel import clip_factor
-from fl.privacy.layers import Groups, Signals
+from fl.privacy.layers import Groups, Signals, precision
 from fl.privacy.noise import NoiseSource, SecureRandom, noised
 from fl.privacy.none import NoPrivacy
 
@@ -71,11 +71,13 @@ class Sample:
         row_am: the row, as a number of the block's rows; in padding one of the brand's own.
         present_am: False in padding.
         customer_b: ``[a * m]``, ascending; padding has customers of its own.
+        rows_a: rows that are no padding.
     """
 
     row_am: Tensor
     present_am: Tensor
     customer_b: Tensor
+    rows_a: Tensor
 
 
 class CustomerBlock:
@@ -100,7 +102,7 @@ class CustomerBlock:
         if batching(plan) != "clipped":
             raise ValueError("Expected a plan whose steps are clipped, noised and batched.")
         self._plan, self.steps = plan, plan.steps(training)
-        self._sources = _sources(plan, seeds)
+        self._sources, self._shared = _sources(plan, seeds), plan.noise_source == SecureRandom.name
         self._sizes = [len(of.rows_k) for of, _ in brands]
         self._row = torch.cat([of.order + first for of, first in brands])
         self._rows_c = torch.cat([of.rows_k for of, _ in brands])
@@ -118,7 +120,7 @@ class CustomerBlock:
         probability at most the plan's rate, and with all rows.
         """
         rate = self._plan.sampling_rate
-        if len(self._sources) == 1:
+        if self._shared:
             coins = self._sources[0].bernoulli(len(self._rows_c), rate)
         else:
             pairs = zip(self._sources, self._sizes, strict=True)
@@ -140,7 +142,7 @@ class CustomerBlock:
         beside = torch.arange(len(self._sizes)) * most
         customer_am = self._end_a[:, None] + (m - came_a[:, None]) + beside[:, None]
         customer_am[present_am] = customer + beside[brand]
-        return Sample(row_am, present_am, customer_am.view(-1))
+        return Sample(row_am, present_am, customer_am.view(-1), came_a)
 
     def scales(self, signals: Sequence[Signals], sample: Sample) -> tuple[Tensor, Tensor | None]:
         """What each row's back-signal is multiplied by, float32 ``[a, m]``; and rows to leave out.
@@ -170,24 +172,38 @@ class CustomerBlock:
             _log.warning("%d customers' gradients were not finite: counted as zero", gone)
         return scale_am, bad_b.view_as(sample.present_am)
 
-    def noised(self, sums: Sequence[Tensor]) -> list[Tensor]:
+    def precision(self, sample: Sample, uses: int) -> torch.dtype:
+        """In what the block's sums are added.
+
+        Guarantee: as ``layers.precision`` for the brand with the most rows.
+
+        Args:
+            uses: how often one row reads a layer at most, such as columns of one table.
+        """
+        return precision(int(sample.rows_a.max()) * uses, torch.float32)
+
+    def noised(self, sums: Sequence[Tensor], sample: Sample, uses: int) -> list[Tensor]:
         """Every brand's mean gradient: its noised sum over the public expected number of customers.
 
         Guarantee: each brand's line of ``sums`` gets noise of its own, as ``noise.noised`` adds it.
 
         Args:
             sums: ``[a, ...]`` for each parameter, in the model's order.
+            sample, uses: as in :meth:`precision`; a test's source draws as one brand by itself.
         """
         plan = self._plan
-        if len(self._sources) == 1:
+        if self._shared:
             noisy = noised(sums, plan.clip_norm, plan.sigma, self._sources[0])
         else:
-            lines = [
-                noised([s[i] for s in sums], plan.clip_norm, plan.sigma, source)
-                for i, source in enumerate(self._sources)
-            ]
+            lines = []
+            for i, source in enumerate(self._sources):
+                own = precision(int(sample.rows_a[i]) * uses, torch.float32)
+                of = [s[i].to(own) for s in sums]
+                lines.append(
+                    [x.to(sums[0].dtype) for x in noised(of, plan.clip_norm, plan.sigma, source)]
+                )
             noisy = [torch.stack(parts) for parts in zip(*lines, strict=True)]
-        return list(torch._foreach_div(noisy, plan._expected))
+        return [g.float() for g in torch._foreach_div(noisy, plan._expected)]
 
 
 def _sources(plan: CustomerPrivacy, seeds: Sequence[int]) -> list[NoiseSource]:

@@ -186,6 +186,22 @@ def test_customers_of_many_rows_are_clipped_as_in_process() -> None:
         assert_same(states, kept)
 
 
+def test_long_sums_of_clipped_gradients_are_added_as_in_process() -> None:
+    def longer(nodes: dict[str, BrandNode]) -> None:
+        for i, node in enumerate(nodes.values()):
+            rows = worlds.splits(node.task, "b0", 300 * (i + 1))["train"]
+            node.splits = {**node.splits, "train": rows}
+
+    for model in MODELS:
+        plan = in_force("local", sampling_rate=1.0)
+        states, kept, together = both(
+            EVERY["fedavg"], plan, task=worlds.task(model), change=longer,
+            training=Training(learning_rate=0.5, steps=2),
+        )  # fmt: skip
+        assert_same(states, kept)
+        assert set(together.paths) == {FORMULA}
+
+
 def test_a_customer_that_is_not_a_number_counts_as_zero_in_a_block() -> None:
     def spoiled(nodes: dict[str, BrandNode]) -> None:
         nodes["b1"].splits["train"].x_bf[3] = float("nan")
