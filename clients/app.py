@@ -15,13 +15,12 @@ from pathlib import Path
 from flwr.app import Context, Message
 from flwr.clientapp import ClientApp
 
-from clients.home import Home, read_config
-from clients.service import Service
+from clients.home import Home
+from clients.service import Service, opened
 from fl.contracts import Reply
 from fl.errors import Code
 from fl.federation.flower import body_of, record
 from fl.federation.wire import reply_bytes, request_of
-from fl.welcome import load_welcome
 
 _log = logging.getLogger(__name__)
 
@@ -36,11 +35,6 @@ def answered(service: Service, message: Message) -> bytes:
         _log.exception("a message that is none")
         return reply_bytes(Reply(Code.BAD_REQUEST))
     return reply_bytes(service.answer(run, request))
-
-
-def opened(home: Home) -> Service:
-    """The node of a folder."""
-    return Service(home, read_config(home), load_welcome(home.welcome))
 
 
 @lru_cache(maxsize=1)

@@ -20,7 +20,7 @@ from typing import Any
 
 from clients import brand_data
 from clients.brand_data import DataFolder
-from clients.home import Home, NodeConfig
+from clients.home import Home, NodeConfig, read_config
 from clients.keys import load_identity, read_secret
 from clients.memory import MemoryFile
 from clients.node import BrandNode
@@ -39,7 +39,7 @@ from fl.privacy.ledger import Ledger
 from fl.privacy.secagg.enrol import join
 from fl.privacy.secagg.identity import SignedPlan
 from fl.report.files import atomic_write
-from fl.welcome import Welcome
+from fl.welcome import Welcome, load_welcome
 
 _log = logging.getLogger(__name__)
 _REPLIED = "replied"  # in a memory: the last request's hash, and its reply
@@ -215,6 +215,15 @@ class Service:
         if self._ledger is None:
             self._ledger = open_ledger(self.home, self.config, load_policy(self.home))
         return self._ledger
+
+
+def opened(home: Home) -> Service:
+    """The node of a folder.
+
+    Raises:
+        InputError: a file of it is missing or wrong.
+    """
+    return Service(home, read_config(home), load_welcome(home.welcome))
 
 
 def _refuse(ledger: Ledger, evidence: bytes, code: Code) -> None:

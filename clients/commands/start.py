@@ -41,10 +41,11 @@ def _act(asked: argparse.Namespace) -> int:
 
     import httpx
 
-    from clients.app import answered, opened
+    from clients.app import answered
     from clients.health import Health
     from clients.home import Home
     from clients.logs import start_logging
+    from clients.service import opened
     from clients.supernode import connected, serve
 
     logging.getLogger("flwr").propagate = False
