@@ -154,6 +154,7 @@ class Conduct:
             trips.clear()
             taken = round(time.monotonic() - began, 3)
             files.say("running", progress.number, seconds=taken, void=void)
+            files.took(taken)
             _log.info("round %d: %.1f s", progress.number, taken)
             if void >= MOST_VOID:
                 raise InputError("run", f"{void} rounds in a row had no sum", "resume it later")

@@ -85,6 +85,12 @@ class RunFiles:
         values = {"state": state, "number": number, "rounds": self.agreed.rounds, **more}
         atomic_write(self.folder / "status.json", json.dumps(values).encode())
 
+    def took(self, seconds: float) -> None:
+        """Note how long one more round took, in ``seconds.json``."""
+        path = self.folder / "seconds.json"
+        known = list(json.loads(path.read_bytes())) if path.exists() else []
+        atomic_write(path, json.dumps([*known, seconds]).encode())
+
     def status(self) -> dict[str, object]:
         """What :meth:`say` said last."""
         path = self.folder / "status.json"

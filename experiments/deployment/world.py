@@ -58,7 +58,7 @@ epsilon_per_run = 3.5
 epsilon_lifetime = {lifetime}
 delta = 1e-5
 min_customers = 100
-min_brands = 3
+min_brands = {fewest}
 
 [columns]
 allowed = {columns}
@@ -118,6 +118,7 @@ class World:
         *,
         rehearsal: bool = False,
         lifetime: float = 20.0,
+        min_brands: int = 3,
     ) -> None:
         """All folders, as people would make them.
 
@@ -126,6 +127,7 @@ class World:
             schema: names the label, and the columns that policies allow.
             rehearsal: let policies allow predictable noise.
             lifetime: epsilon of every brand's data set.
+            min_brands: of policies; 1 allows runs without a secure sum.
         """
         port = free_port()
         address = f"127.0.0.1:{free_port() if self.proxy else port}"
@@ -150,6 +152,7 @@ class World:
                 noise=noise,
                 rehearsal="rehearsal = true\n" if rehearsal else "",
                 lifetime=lifetime,
+                fewest=min_brands,
                 columns=names,
                 coordinator=welcome.signing,
             )
