@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clients.commands import approve, init, join, ledger, start, status
+from clients.commands import approve, check, init, join, ledger, start, status
 from fl.commands import Program
 
 ABOUT = """\
@@ -31,6 +31,7 @@ PROGRAM = Program(
     (
         init.COMMAND,
         join.COMMAND,
+        check.COMMAND,
         start.COMMAND,
         approve.COMMAND,
         status.COMMAND,

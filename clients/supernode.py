@@ -63,7 +63,7 @@ from fl.federation.wire import reply_bytes
 from fl.welcome import Welcome
 
 _log = logging.getLogger(__name__)
-BUSY, IDLE = 0.1, 1.0  # seconds between two looks: within a run, and when nothing happens
+BUSY, IDLE = 0.25, 1.0  # seconds between two looks: within a run, and when nothing happens
 _ACTIVE = 60.0  # seconds after a message during which more are expected
 
 

@@ -215,6 +215,19 @@ class World:
         process.send_signal(number)
         process.wait()
 
+    def offspring(self, name: str, command: str) -> list[int]:
+        """Process ids in the session of a started process whose command line has ``command``."""
+        session, found = self.processes[name].pid, []
+        for folder in Path("/proc").glob("[0-9]*"):
+            try:
+                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
+            except OSError:  # it has ended meanwhile
+                continue
+            if int(fields[3]) == session and command in line:
+                found.append(int(folder.name))
+        return found
+
     def stop(self) -> None:
         """Stop everything that this world has started, children too."""
         for process in self.processes.values():
@@ -225,11 +238,9 @@ class World:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
-        for process in self.processes.values():
-            try:  # what a killed process has left in its session
-                os.killpg(process.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for name in list(self.processes):  # what a killed process has left in its session
+            for pid in self.offspring(name, ""):
+                os.kill(pid, signal.SIGKILL)
         self.processes.clear()
 
     def _server(self, *arguments: str) -> None:

@@ -59,7 +59,7 @@ class Patience:
 
     reply: float = 120.0
     resend: float = 20.0
-    poll: float = 0.1
+    poll: float = 0.2
 
 
 @dataclass(frozen=True, slots=True)
