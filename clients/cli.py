@@ -5,7 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clients.commands import approve, check, init, join, ledger, start, status
+from clients.commands import (
+    approve,
+    check,
+    init,
+    join,
+    ledger,
+    outcomes,
+    preview,
+    refresh,
+    score,
+    start,
+    status,
+)
 from fl.commands import Program
 
 ABOUT = """\
@@ -22,6 +34,11 @@ From zero to the first round
   fl-node start    run the node
   fl-node approve  agree to a run            (where the policy asks for a person)
   fl-node status   runs, rounds, budget left
+
+With your own data and a model, at any time
+  fl-node preview  your features, for your own eyes
+  fl-node score    your customers, for your teams
+  fl-node refresh  has anything changed?
 """
 
 PROGRAM = Program(
@@ -32,10 +49,14 @@ PROGRAM = Program(
         init.COMMAND,
         join.COMMAND,
         check.COMMAND,
+        preview.COMMAND,
         start.COMMAND,
         approve.COMMAND,
         status.COMMAND,
         ledger.COMMAND,
+        score.COMMAND,
+        outcomes.COMMAND,
+        refresh.COMMAND,
     ),
 )
 

@@ -18,6 +18,7 @@ from fl.audit.archive import course_of, describe
 from fl.config import build, choose, group, plain
 from fl.contracts import Algorithm, PrivacyPlan, Unit
 from fl.data.schema import Schema
+from fl.data.schema_file import from_plain, to_plain
 from fl.doors import Training
 from fl.errors import InputError
 from fl.events import Composed, PrivacyEvent, Repeated
@@ -28,7 +29,6 @@ from fl.privacy.proposal import Proposal
 from fl.privacy.secagg.identity import Json, SignedPlan
 from fl.privacy.secagg.terms import draft
 from fl.round import price, states
-from fl.schema_json import schema_json, schema_of
 from fl.seeds import torch_generator
 from fl.tasks import TASKS, Trained
 
@@ -164,7 +164,7 @@ class Course:
             **describe(kinds, plan),
             "task": plain(self.options),
             "model": plain(self.architecture),
-            "schema": schema_json(self.schema),
+            "schema": to_plain(self.schema),
             "training": plain(self.training),
             "rounds": self.rounds,
             "seed": self.seed,
@@ -208,7 +208,7 @@ def read(content: object) -> Agreed:
         options = choose(TASKS, group(course.get("task"), "task"), "task")
         model = choose(options.models, group(course.get("model"), "model"), "model")
         training = build(Training, group(course.get("training"), "training"), "training")
-        schema = schema_of(course.get("schema"))
+        schema = from_plain(group(course.get("schema"), "schema"))
     except InputError as error:
         raise ValueError(str(error)) from error
     rounds, seed, occasion = (course.get(key) for key in ("rounds", "seed", "occasion"))

@@ -1,150 +1,90 @@
-"""``fl-node check``: is everything ready? The exit code tells."""
+"""``fl-node check``: is everything ready for a run: the data first, then all else?"""
 
 from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING
+from pathlib import Path
 
-from fl.commands import Command, no_options
-
-if TYPE_CHECKING:
-    from clients.home import Home
+from fl.commands import Command
 
 ABOUT = """\
-Look at everything a run needs, change nothing, and send nothing but one question for the time:
+Connect to the data, read every table of mapping.toml in one read-only transaction, and check it:
+each cell, each table and how tables fit together, and what a person found in a sample.
 
-  keys          there, and readable by their owner only
-  welcome       taken up; certificates of today
-  data          the source answers, the mapping fits, rows pass the checks
-  policy        every name in it is a column of the data
-  coordinator   reached over TLS with this brand's certificate; clocks agree to 60 seconds
-  offers        what each run that was offered would read, release and cost
+Rows that fail are set aside, with reasons, in data/quarantine/ (only you can read it). Beyond
+[limits] of the mapping no run takes place, and this command ends with code 2 and the reason.
 
-Example
-  fl-node check --home node && fl-node start --home node
+The manual check: --sample writes a sheet of rows; a person writes ok or wrong beside each; --judge
+takes the sheet back. Too many wrong rows stop runs until a better sheet comes back.
+
+Then what a run needs beside the data: keys, welcome, policy, the coordinator over TLS with this
+brand's certificate, clocks within 60 seconds, and what every run that was offered would read,
+release and cost. Code 1 if one of these is not in order.
+
+Examples
+  fl-node check
+  fl-node check --model runs/winter       the columns that this model's run reads
+  fl-node check --sample 60               then fill in the sheet, and
+  fl-node check --judge sheet.csv
 """
 
 
-def _act(asked: argparse.Namespace) -> int:
-    from clients.home import Home, read_config
-
-    home, good = Home(asked.home), True
-    read_config(home)
-    for name, look in (
-        ("keys", _keys),
-        ("welcome", _welcome),
-        ("data", _data),
-        ("policy", _policy),
-        ("coordinator", _coordinator),
-        ("offers", _offers),
-    ):
-        good = _one(name, look, home) and good
-    sys.stdout.write("Ready\n" if good else "Not ready\n")
-    return 0 if good else 1
-
-
-def _one(name: str, look: Callable[[Home], Iterator[str]], home: Home) -> bool:
-    from fl.errors import InputError
-
-    try:
-        for line in look(home):
-            sys.stdout.write(f"PASS  {name:<12}{line}\n")
-        return True
-    except (InputError, OSError, ValueError) as error:
-        sys.stdout.write(f"FAIL  {name:<12}{' '.join(str(error).split())}\n")
-        return False
-
-
-def _keys(home: Home) -> Iterator[str]:
-    from clients.keys import load_identity, read_secret
-    from clients.supernode import load_key
-    from fl.privacy.signing import SigningKey
-
-    load_identity(home)
-    read_secret(home.key("federation.key"))
-    SigningKey.load(home.key("ledger.pem"))
-    load_key(home)
-    yield "four, for their owner only"
-
-
-def _welcome(home: Home) -> Iterator[str]:
-    from fl.welcome import load_welcome
-
-    welcome = load_welcome(home.welcome)
-    yield f"{len(welcome.brands.names)} brands, roster {welcome.brands.hash.hex()[:16]}..."
-
-
-def _data(home: Home) -> Iterator[str]:
-    from clients import brand_data
-    from fl.data.intake import Asked
-
-    folder = brand_data.DataFolder(home.folder)
-    reading = brand_data.read(folder, Asked(), brand_data.now(), {})
-    for name, rows in reading.rows().items():
-        yield f"{name}: {rows} rows"
-
-
-def _policy(home: Home) -> Iterator[str]:
-    from clients import brand_data
-    from clients.standing import load_policy
-    from fl.data.intake import Asked
-
-    folder = brand_data.DataFolder(home.folder)
-    made = brand_data.read(folder, Asked(), brand_data.now(), {}).examples()
-    policy = load_policy(home, [str(name) for name in made.rows.columns])
-    yield (
-        f"plans {', '.join(sorted(policy.plans))}, epsilon {policy.epsilon_per_run:g} a run, "
-        f"{policy.epsilon_lifetime:g} in all, {len(policy.columns)} columns, "
-        f"{len(policy.coordinators)} coordinators, approval by {policy.approval}"
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", metavar="MODEL", help="folder or run whose columns are read")
+    parser.add_argument("--sample", type=int, metavar="N", help="rows of each table for a person")
+    parser.add_argument("--judge", type=Path, metavar="FILE", help="a sheet that was filled in")
+    parser.add_argument(
+        "--accept-shorter", action="store_true", help="tables may be shorter than last time"
     )
 
 
-def _coordinator(home: Home) -> Iterator[str]:
-    from datetime import UTC, datetime
-    from email.utils import parsedate_to_datetime
-
-    import httpx
-
-    from clients.supernode import load_key, tls
+def _act(asked: argparse.Namespace) -> int:
+    from clients.brand_data import DataFolder, now, read
+    from clients.data_check import lines
+    from clients.manual_check import draw_sheet, take_verdict
+    from clients.received import find
+    from clients.refresh import load_state
+    from fl.data.intake import Asked
     from fl.errors import InputError
-    from fl.welcome import load_welcome
 
-    welcome = load_welcome(home.welcome)
-    url = f"https://{welcome.address}/v1/fleet/pull-messages"
-    try:
-        answer = httpx.get(url, verify=tls(load_key(home), welcome), timeout=10)
-    except httpx.HTTPError as error:
-        raise InputError("coordinator", f"{type(error).__name__}: {error}", "ask it") from error
-    said = answer.headers.get("date")
-    if said is None:
-        yield f"{welcome.address} answers, and does not say what time it is"
-        return
-    apart = abs((parsedate_to_datetime(said) - datetime.now(UTC)).total_seconds())
-    if apart > 60:
-        raise InputError("clock", f"is {apart:.0f} s away from the server's", "set it (NTP)")
-    yield f"{welcome.address} answers, clocks are {apart:.0f} s apart"
-
-
-def _offers(home: Home) -> Iterator[str]:
-    import json
-
-    from clients.offer import RunFiles
-    from fl.errors import InputError, Refused
-    from fl.welcome import load_welcome
-
-    welcome = load_welcome(home.welcome)
-    for path in sorted(home.runs.glob("*/offer.json")):
-        run = str(json.loads(path.read_bytes())["proposal"]["run"])
-        try:
-            proposal = RunFiles(home, run).offer(welcome).proposal
-        except Refused as refusal:
-            raise InputError(f"run {run}", f"is {refusal.code}", "ask the coordinator") from None
-        yield (
-            f"{run[:40]}: {proposal.task} on {len(proposal.columns)} columns, {proposal.plan}, "
-            f"epsilon {proposal.epsilon:.3f} at delta {proposal.delta:g}"
+    folder = DataFolder(asked.home)
+    if asked.judge is not None:
+        judged = take_verdict(folder, asked.judge, folder.site().mapped.limits)
+        sys.stdout.write(
+            f"{judged.wrong} of {judged.rows} random rows are wrong: at most {judged.upper:.1%} of "
+            f"all rows (97.5 % sure); of those that looked odd, {judged.odd} are wrong\n"
         )
+        return 0
+    if asked.sample is not None and asked.sample < 1:
+        raise InputError("--sample", f"{asked.sample}", "give a number of rows >= 1")
+    schema = None if asked.model is None else find(asked.home, asked.model).schema
+    state = load_state(folder)
+    before = {} if state is None or asked.accept_shorter else state.rows
+    what = Asked(schema, labelled=schema is not None)
+    reading = read(folder, what, now(), before, judged=asked.sample is None)
+    sys.stdout.write("".join(f"{line}\n" for line in lines(reading)))
+    examples = reading.examples()
+    sys.stdout.write(f"examples: {len(examples.rows):,}\n")
+    if asked.sample is not None:
+        path = draw_sheet(folder, reading.batch, asked.sample, seed=int(now().timestamp()))
+        sys.stdout.write(f"Write ok or wrong beside every row of {path}\n")
+    sys.stdout.write("The data are in order.\n")
+    return _rest(asked.home, [str(name) for name in examples.rows.columns])
 
 
-COMMAND = Command("check", "is everything ready? the exit code tells", ABOUT, no_options, _act)
+def _rest(folder: Path, columns: list[str]) -> int:
+    """What a run needs beside the data, where this is a node's folder and not only its data's."""
+    from clients.home import Home
+    from clients.readiness import looked
+
+    home, good = Home(folder), True
+    if not home.config.exists():
+        return 0
+    for holds, line in looked(home, columns):
+        sys.stdout.write(f"{line}\n")
+        good = good and holds
+    return 0 if good else 1
+
+
+COMMAND = Command("check", "data: connect, validate, set aside", ABOUT, _options, _act)
