@@ -55,11 +55,15 @@ def body_of(content: RecordDict) -> bytes:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """Seconds: until a brand counts as silent, until it is asked again, between two looks."""
+    """Seconds: until a brand counts as silent, until it is asked again, between two looks.
+
+    A brand that the server says is not there is waited for ``away`` seconds only.
+    """
 
     reply: float = 120.0
     resend: float = 20.0
     poll: float = 0.2
+    away: float = 10.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +91,15 @@ class FlowerFederation:
         packed = {n: request_bytes(self.run, r) for n, r in requests.items() if n in self.ids}
         asked: dict[str, NodeId] = {}
         replies: dict[NodeId, Reply] = {}
-        began = time.monotonic()
-        again = began
-        while len(replies) < len(packed) and time.monotonic() - began < self.patience.reply:
+        began = again = time.monotonic()
+        while len(replies) < len(packed) and (gone := time.monotonic() - began) < (
+            self.patience.reply if asked else self.patience.away
+        ):
             if time.monotonic() >= again:
                 again += self.patience.resend
                 asked |= self._push({n: b for n, b in packed.items() if n not in replies})
+            if gone > self.patience.away and not set(asked.values()) - set(replies):
+                break  # who is left was never there
             waiting = [i for i, node in asked.items() if node not in replies]
             for message in self.grid.pull_messages(waiting):
                 node = asked.pop(message.metadata.reply_to_message_id, None)
