@@ -5,7 +5,19 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 
-from clients.commands import check, init, join, ledger, outcomes, preview, refresh, score, status
+from clients.commands import (
+    approve,
+    check,
+    init,
+    join,
+    ledger,
+    outcomes,
+    preview,
+    refresh,
+    score,
+    start,
+    status,
+)
 from fl.commands import Program
 
 ABOUT = """\
@@ -38,6 +50,8 @@ PROGRAM = Program(
         join.COMMAND,
         check.COMMAND,
         preview.COMMAND,
+        start.COMMAND,
+        approve.COMMAND,
         status.COMMAND,
         ledger.COMMAND,
         score.COMMAND,

@@ -1,6 +1,6 @@
 """A node's folder: where everything of one brand lies, and what ``node.toml`` says.
 
-- ``node.toml``     this node: its name, its data
+- ``node.toml``     this node: its name, its data set
 - ``welcome.json``  the coordinator: address, certificates, roster, bundles (``fl-node join``)
 - ``policy.toml``   what the brand agrees to (``fl/privacy/policy_file.py``)
 - ``mapping.toml``  from the brand's columns to a run's
@@ -26,19 +26,9 @@ name = "{name}"                 # as on the coordinator's roster
 
 [data]
 dataset = "customers"           # what the budget is for; a new name would be a new budget
-rows = "rows.csv"               # CSV or Parquet: one row per example
-customer = "customer_id"        # column; rows of one customer are protected together
 
 [ports]                         # on loopback
 health = 9101                   # /health and /metrics; each node of a machine needs its own
-"""
-
-MAPPING = """\
-# From this brand's columns to those that a run asks for: RUN_COLUMN = "your column".
-# Columns that are called the same need no line. Nothing else of a table is ever read.
-
-[columns]
-# households = "hh_size"
 """
 
 
@@ -98,14 +88,12 @@ class NodeConfig:
 
     Attributes:
         name: the brand's id.
-        dataset, rows, customer: the data.
+        dataset: what the budget is for.
         health: port on loopback, or 0 for none.
     """
 
     name: str
     dataset: str
-    rows: Path
-    customer: str
     health: int
 
 
@@ -127,8 +115,6 @@ def read_config(home: Home) -> NodeConfig:
     config = NodeConfig(
         name=file.text("name"),
         dataset=data.text("dataset"),
-        rows=home.folder / data.text("rows"),
-        customer=data.text("customer"),
         health=ports.whole("health"),
     )
     file.finish()

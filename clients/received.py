@@ -155,8 +155,9 @@ def _deployed(folder: Path) -> Received:
         raise InputError(
             "model", f"is of task {agreed.name!r}, which scores no customer", f"give one of {TASK}"
         )
-    params = agreed.algorithms["train"].params(_arrays(folder / "model.npz"))
-    return Received(task.schema, task.architecture, params, f"run {folder.name}")
+    return Received(
+        task.schema, task.architecture, _arrays(folder / "model.npz"), f"run {folder.name}"
+    )
 
 
 def _made(about: Mapping[str, Any], model: Any, task: Any, params: Arrays) -> Received:

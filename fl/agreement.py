@@ -7,7 +7,6 @@ Nothing outside of the content changes a run, so there is nothing a run configur
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
@@ -18,8 +17,8 @@ from fl.arrays import Arrays, digest
 from fl.audit.archive import course_of, describe
 from fl.config import build, choose, group, plain
 from fl.contracts import Algorithm, PrivacyPlan, Unit
-from fl.data.columns import Category, Column, Hashed, Number, Text
 from fl.data.schema import Schema
+from fl.data.schema_file import from_plain, to_plain
 from fl.doors import Training
 from fl.errors import InputError
 from fl.events import Composed, PrivacyEvent, Repeated
@@ -33,12 +32,6 @@ from fl.round import price, states
 from fl.seeds import torch_generator
 from fl.tasks import TASKS, Trained
 
-COLUMNS: dict[str, type[Any]] = {
-    "number": Number,
-    "category": Category,
-    "hashed": Hashed,
-    "text": Text,
-}
 PLAIN = "plain/1"  # the protocol of a run without a secure sum
 
 
@@ -171,7 +164,7 @@ class Course:
             **describe(kinds, plan),
             "task": plain(self.options),
             "model": plain(self.architecture),
-            "schema": schema_json(self.schema),
+            "schema": to_plain(self.schema),
             "training": plain(self.training),
             "rounds": self.rounds,
             "seed": self.seed,
@@ -215,7 +208,7 @@ def read(content: object) -> Agreed:
         options = choose(TASKS, group(course.get("task"), "task"), "task")
         model = choose(options.models, group(course.get("model"), "model"), "model")
         training = build(Training, group(course.get("training"), "training"), "training")
-        schema = schema_of(course.get("schema"))
+        schema = from_plain(group(course.get("schema"), "schema"))
     except InputError as error:
         raise ValueError(str(error)) from error
     rounds, seed, occasion = (course.get(key) for key in ("rounds", "seed", "occasion"))
@@ -273,50 +266,6 @@ def fitted(
     ]
     fewest = max(summing.min_brands, plan.brands - plan.dropouts)
     return replace(summing, scale_bits=max(needed), min_brands=fewest)
-
-
-def schema_json(schema: Schema) -> dict[str, object]:
-    """A schema as JSON values."""
-    kinds = {cls: kind for kind, cls in COLUMNS.items()}
-    columns = [{"kind": kinds[type(c)], **_values(c)} for c in schema.columns]
-    rest = {"label": schema.label, "positive": schema.positive}
-    lists = {"negative": list(schema.negative), "classes": list(schema.classes)}
-    return {"columns": columns, **rest, **lists}
-
-
-def schema_of(values: object) -> Schema:
-    """The schema of :func:`schema_json`.
-
-    Raises:
-        InputError: a column or a value that is not known.
-        ValueError: not such values.
-    """
-    match values:
-        case {
-            "columns": list(columns),
-            "label": str(label),
-            "positive": str(positive),
-            "negative": list(negative),
-            "classes": list(classes),
-        }:
-            made = tuple(_column(one) for one in columns)
-            texts = tuple(map(str, negative)), tuple(map(str, classes))
-            return Schema(made, label, positive, *texts)
-    raise ValueError("Expected a schema.")
-
-
-def _column(values: object) -> Column:
-    given = dict(group(values, "schema.columns"))
-    kind = COLUMNS.get(str(given.pop("kind", "")))
-    if kind is None:
-        raise InputError("schema.columns", "a kind that is not known", "update the package")
-    made: Column = build(kind, given, "schema.columns")
-    return made
-
-
-def _values(column: Column) -> dict[str, object]:
-    values = {f.name: getattr(column, f.name) for f in dataclasses.fields(column)}
-    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
 
 
 def _plan(plan: PrivacyPlan) -> Plan:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from fl.commands import Program
-from server.commands import enrol, init, status
+from server.commands import enrol, init, start, status, submit
 
 ABOUT = """\
 fl-server: coordinate federated runs of brands. It relays, adds encrypted updates and keeps the
@@ -16,6 +16,8 @@ From zero to the first run
   fl-server init      certificates, keys, bundle, proxy configuration   (once)
   fl-server enrol     the card of every brand                           (once each)
   fl-server welcome   what each brand is sent                           (when the roster changes)
+  fl-server start     Flower's server on loopback, the proxy in front of it
+  fl-server submit    propose a run and conduct it
   fl-server status    brands and runs
 """
 
@@ -23,7 +25,15 @@ PROGRAM = Program(
     "fl-server",
     ABOUT,
     ("FL_SERVER_HOME", "fl-server"),
-    (init.COMMAND, enrol.COMMAND, enrol.WELCOMES, status.COMMAND),
+    (
+        init.COMMAND,
+        enrol.COMMAND,
+        enrol.WELCOMES,
+        start.COMMAND,
+        submit.COMMAND,
+        submit.RESUMES,
+        status.COMMAND,
+    ),
 )
 
 

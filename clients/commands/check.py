@@ -1,4 +1,4 @@
-"""``fl-node check``: are the data what the mapping says, and good enough for a run?"""
+"""``fl-node check``: is everything ready for a run: the data first, then all else?"""
 
 from __future__ import annotations
 
@@ -17,6 +17,10 @@ Rows that fail are set aside, with reasons, in data/quarantine/ (only you can re
 
 The manual check: --sample writes a sheet of rows; a person writes ok or wrong beside each; --judge
 takes the sheet back. Too many wrong rows stop runs until a better sheet comes back.
+
+Then what a run needs beside the data: keys, welcome, policy, the coordinator over TLS with this
+brand's certificate, clocks within 60 seconds, and what every run that was offered would read,
+release and cost. Code 1 if one of these is not in order.
 
 Examples
   fl-node check
@@ -66,7 +70,21 @@ def _act(asked: argparse.Namespace) -> int:
         path = draw_sheet(folder, reading.batch, asked.sample, seed=int(now().timestamp()))
         sys.stdout.write(f"Write ok or wrong beside every row of {path}\n")
     sys.stdout.write("The data are in order.\n")
-    return 0
+    return _rest(asked.home, [str(name) for name in examples.rows.columns])
+
+
+def _rest(folder: Path, columns: list[str]) -> int:
+    """What a run needs beside the data, where this is a node's folder and not only its data's."""
+    from clients.home import Home
+    from clients.readiness import looked
+
+    home, good = Home(folder), True
+    if not home.config.exists():
+        return 0
+    for holds, line in looked(home, columns):
+        sys.stdout.write(f"{line}\n")
+        good = good and holds
+    return 0 if good else 1
 
 
 COMMAND = Command("check", "data: connect, validate, set aside", ABOUT, _options, _act)

@@ -15,7 +15,7 @@ sample files.
 Then
   1. read the card's fingerprint to the coordinator over the telephone and send it card.json
   2. fl-node join with the welcome file that the coordinator sends back
-  3. edit node.toml (your data) and policy.toml (tasks, columns, budgets, coordinators)
+  3. edit mapping.toml (your data), policy.toml (tasks, columns, budgets, coordinators)
   4. fl-node check, then fl-node start
 
 The brands of a federation share a secret that the coordinator must not have. The first brand makes
@@ -46,7 +46,8 @@ def _act(asked: argparse.Namespace) -> int:
     import re
     import secrets
 
-    from clients.home import MAPPING, NODE, Home
+    from clients.brand_data import write_samples
+    from clients.home import NODE, Home
     from clients.keys import make_keys, read_secret
     from fl.errors import InputError
     from fl.privacy.policy_file import write_template
@@ -68,13 +69,13 @@ def _act(asked: argparse.Namespace) -> int:
     card = make_keys(home, asked.name, shared)
     home.card.write_bytes(to_bytes(card) + b"\n")
     write_template(home.policy)
-    write_private(home.mapping, MAPPING.encode(), "mapping")
+    write_samples(home.folder)
     write_private(home.config, NODE.format(name=asked.name).encode(), "node.toml")
     sys.stdout.write(
         f"Node {asked.name} is in {asked.home}\n"
         f"Send {home.card} to the coordinator, and read this aloud when it calls back:\n"
         f"  {card.fingerprint}\n"
-        f"Next: edit {home.config} and {home.policy}; see fl-node init --help\n"
+        f"Next: edit {home.mapping} and {home.policy}; see fl-node init --help\n"
     )
     return 0
 

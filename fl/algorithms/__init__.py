@@ -6,6 +6,7 @@ from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.fedprox import FedProx
 from fl.algorithms.fedsgd import FedSgd
+from fl.algorithms.kmeans import KMeans
 from fl.algorithms.scaffold import Scaffold
 
 ALGORITHMS = {
@@ -18,7 +19,8 @@ ALGORITHMS = {
     "fedadagrad": FedOpt,
 }
 
-QUESTIONS = {
+QUESTIONS = {  # answered by counted sums; nothing is trained
     "counts": Counts,
     "disclosure": Disclosure,
-}  # answered by counted sums; nothing is trained
+    "kmeans": KMeans,
+}

@@ -28,7 +28,10 @@ LEAVES = sorted(
     if path.parent.name not in ("experiment", "tuned")
 )
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
-ASKED = {"statistics": ("task.metrics=[spend]",)}  # what a question has no default for
+ASKED = {  # what a question has no default for
+    "statistics": ("task.metrics=[spend]",),
+    "segmentation": ("task.features=[spend]",),
+}
 CHOSEN = {"data": "panel", "privacy": "none", "secure_sum": "plain"}
 BUILT_AS = {
     "data": "source", "partition": "partition", "task": "options", "model": "architecture",
