@@ -68,10 +68,13 @@ class Reading:
             finished(mapped, self.batch) if self.people is None else labelled(mapped, self.people)
         )
 
-    def labelled(self, schema: Schema) -> Made | None:
-        """The rows whose label is known and is one of the schema's; None if there are none."""
+    def labelled(self, schema: Schema, latest: Made) -> Made | None:
+        """The rows whose label is known and is one of the schema's; None if there are none.
+
+        ``latest`` are the rows to score: finished examples are those with a label among them.
+        """
         try:
-            made = self.examples()
+            made = latest if self.people is None else self.examples()
         except InputError as error:
             _log.warning("no labelled rows: %s", error)
             return None

@@ -61,8 +61,9 @@ def _act(asked: argparse.Namespace) -> int:
     if asked.outcomes is not None:
         accept(folder, asked.outcomes, at, site.mapped.limits)
     reading = read(folder, Asked(model.schema, labelled=False), at, {})
-    labelled = known(folder, model, reading.labelled(model.schema))
-    scored = score(model, to_score(reading), labelled, teams, reasons=asked.reasons)
+    rows = to_score(reading)
+    labelled = known(folder, model, reading.labelled(model.schema, rows))
+    scored = score(model, rows, labelled, teams, reasons=asked.reasons)
     write(asked.out, scored.table)
     handed = scored.handed_over()
     if asked.list is not None:

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
+from typing import TYPE_CHECKING
 
 from fl.commands import Command, no_options
+
+if TYPE_CHECKING:
+    from clients.home import Home
 
 ABOUT = """\
 Show the runs this node knows, how many rounds it has booked in each, and the budget that is left.
@@ -24,7 +28,7 @@ def _act(asked: argparse.Namespace) -> int:
 
     home = Home(asked.home)
     config = read_config(home)
-    sys.stdout.write(f"Node {config.name}\n")
+    sys.stdout.write(f"Node {config.name}\n{_data(home)}")
     if not home.ledger.exists():
         sys.stdout.write("No ledger yet: no run was admitted.\n")
         return 0
@@ -44,6 +48,18 @@ def _act(asked: argparse.Namespace) -> int:
         f"{opening.delta:g}, left {left:.3f}\n"
     )
     return 0
+
+
+def _data(home: Home) -> str:
+    """The last accepted reading, and what it offers; from the stored state alone."""
+    from clients.data_folder import DataFolder
+    from clients.refresh import load_state
+
+    if (state := load_state(DataFolder(home.folder))) is None:
+        return ""
+    rows = ", ".join(f"{name} {count:,}" for name, count in state.rows.items())
+    text = f"Data read {state.read_at}: {rows}\n"
+    return text + "".join(f"  offers to train again: {reason}\n" for reason in state.offer)
 
 
 COMMAND = Command("status", "runs, rounds, budget left", ABOUT, no_options, _act)

@@ -3,7 +3,7 @@
 One row a customer, 32 numbers and 4 categories, a Parquet file as the source; three reasons for
 each, probabilities calibrated on all rows, a hand-over list of 2,000, scores as CSV. Every figure
 is a fresh process from its start to its end, in turn with one that only imports what scoring needs
-(torch, pandas, scikit-learn, scipy), so their ratio does not depend on the machine's load; beside
+(torch, pandas, scipy), so their ratio does not depend on the machine's load; beside
 the time on the clock, which does, stands the processor time. Rows
 ``{case, metric, value, unit}``. Goal: 100,000 customers in under 5 s.
 """
@@ -50,7 +50,7 @@ table = "customers.parquet"
 label = "bought"
 customer = "customer"
 """
-IMPORTS = "import torch, pandas, sklearn.isotonic, sklearn.linear_model, scipy.sparse.csgraph"
+IMPORTS = "import torch, pandas, pyarrow.parquet, scipy.optimize"
 _ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -137,7 +137,7 @@ def main() -> None:
         "cores": os.cpu_count(),
         "load": os.getloadavg()[0],
     }
-    packages = ("torch", "pandas", "scikit-learn")
+    packages = ("torch", "pandas", "scipy")
     versions = {"python": sys.version.split()[0], **{p: metadata.version(p) for p in packages}}
     content = {"bench": "score", "rows": measured, "machine": machine, "versions": versions}
     atomic_write(asked.out, (json.dumps(content, indent=1) + "\n").encode())

@@ -6,7 +6,7 @@ and isotonic (Zadrozny & Elkan, "Transforming Classifier Scores into Accurate Mu
 Estimates", KDD 2002). The one with the lowest log loss in cross-validation by customer is taken; a
 richer curve must win by more than one standard error of the difference.
 
-scikit-learn is imported where it is used.
+scipy is imported where it is used.
 """
 
 from __future__ import annotations
@@ -106,19 +106,34 @@ def spiegelhalter(p_b: Floats, y_b: Floats) -> float:
 def _fitted(name: str, score_b: Floats, y_b: Floats) -> Curve:
     if name == "none" or y_b.min(initial=1) == y_b.max(initial=0):
         return Curve()
-    if name == "platt":
-        from sklearn.linear_model import LogisticRegression
+    return _platt(score_b, y_b) if name == "platt" else _isotonic(score_b, y_b)
 
-        low = LogisticRegression(C=1e6).fit(score_b[:, None], y_b)
-        return Curve(
-            "platt", slope=float(max(low.coef_[0, 0], 0.0)), intercept=float(low.intercept_[0])
-        )
-    from sklearn.isotonic import IsotonicRegression
 
-    steps = IsotonicRegression(out_of_bounds="clip").fit(score_b, y_b)
-    return Curve(
-        "isotonic", tuple(steps.X_thresholds_.tolist()), tuple(steps.y_thresholds_.tolist())
-    )
+def _platt(score_b: Floats, y_b: Floats) -> Curve:
+    """The slope (>= 0) and intercept with the lowest log loss."""
+    from scipy.optimize import minimize
+
+    def loss(w: Floats) -> tuple[float, Floats]:
+        z = w[0] * score_b + w[1]
+        wrong = 1 / (1 + np.exp(-np.clip(z, -700, 700))) - y_b
+        value = float((np.logaddexp(0, z) - y_b * z).mean())
+        return value, np.array([(wrong * score_b).mean(), wrong.mean()])
+
+    limits = [(0.0, None), (None, None)]
+    found = minimize(loss, np.array([1.0, 0.0]), jac=True, method="L-BFGS-B", bounds=limits)
+    return Curve("platt", slope=float(found.x[0]), intercept=float(found.x[1]))
+
+
+def _isotonic(score_b: Floats, y_b: Floats) -> Curve:
+    """The rising steps nearest to the labels, kept at both ends of every step."""
+    from scipy.optimize import isotonic_regression
+
+    x, at, count = np.unique(score_b, return_inverse=True, return_counts=True)
+    rate = np.bincount(at, y_b) / count
+    level = np.asarray(isotonic_regression(rate, weights=count).x)
+    change = np.diff(level) > 0
+    ends = np.concatenate([[True], change]) | np.concatenate([change, [True]])
+    return Curve("isotonic", tuple(x[ends].tolist()), tuple(level[ends].tolist()))
 
 
 def _folds(customer_b: Ints) -> Ints:

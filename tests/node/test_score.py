@@ -13,18 +13,23 @@ import pytest
 
 from clients.brand_data import DataFolder, Reading, read
 from clients.outcomes import accept, handed_over, outcomes
-from clients.received import Received, load_received, save
+from clients.received import Received, find, load_received, save
 from clients.score import Scored, keep_list, known, score, to_score, write
 from fl import arrays
+from fl.agreement import Course
+from fl.algorithms.fedavg import FedAvg
 from fl.data.consistency import Limits
 from fl.data.handover import Team
 from fl.data.intake import Asked
 from fl.data.schema import Number, Schema
 from fl.data.schema_file import to_plain
+from fl.doors import Training
 from fl.errors import InputError
 from fl.models import Additive, Logistic, Mlp
 from fl.models.parameters import parameters
+from fl.privacy import NoPrivacy, PlainSum
 from fl.seeds import numpy_generator, torch_generator
+from fl.tasks.conversion import ConversionOptions
 from tests.shop import CUSTOMERS, TODAY, made
 
 
@@ -240,6 +245,30 @@ def test_a_model_of_a_run_is_found_by_arm_and_seed(tmp_path: Path, place: DataFo
     ):
         with pytest.raises(InputError, match=problem):
             load_received(run, arm=arm, seed=seed)
+
+
+def test_a_model_of_a_run_of_this_node_is_used_as_it_was_agreed(
+    tmp_path: Path, place: DataFolder
+) -> None:
+    model = received(place, Additive(bins=7))
+    course = Course(
+        *(ConversionOptions(), Additive(bins=7), model.schema, FedAvg(), NoPrivacy(), PlainSum()),
+        *(Training(), 2, 0, "run"),
+    )
+    folder = tmp_path / "node" / "runs" / "winter.0a1b"
+    folder.mkdir(parents=True)
+    offer = {"content": course.content(2, run=b"r", coordinator=b"c"), "proposal": {}}
+    (folder / "offer.json").write_text(json.dumps(offer))
+    with pytest.raises(InputError, match="is not over"):
+        find(tmp_path / "node", "winter")
+    (folder / "model.npz").write_bytes(arrays.to_bytes(model.params))
+    found = find(tmp_path / "node", "winter")
+    assert (found.digest, found.schema) == (model.digest, model.schema)
+    found.module()
+    assert find(tmp_path / "node", "winter/0a1b").digest == model.digest
+    (folder / "offer.json").write_text("{}")
+    with pytest.raises(InputError, match="no offer"):
+        load_received(folder)
 
 
 def test_what_is_no_model_is_refused_with_the_reason(tmp_path: Path, place: DataFolder) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from fl.report import calibration
 from fl.report.binary import calibration_error
 from fl.report.calibration import FEWEST, Curve, Floats, fit, spiegelhalter
 from fl.seeds import numpy_generator
@@ -74,3 +75,19 @@ def test_spiegelhalter_tells_right_from_wrong_probabilities() -> None:
     wrong = spiegelhalter(p, (rng.random(5000) < p * 0.7).astype(float))
     assert abs(wrong) > 4
     assert spiegelhalter(np.empty(0), np.empty(0)) == 0
+
+
+def test_curves_are_those_of_the_library_of_reference() -> None:
+    from sklearn.isotonic import IsotonicRegression
+    from sklearn.linear_model import LogisticRegression
+
+    z, y, _ = world(2000, "shifted")
+    z = z.round(1)  # with ties
+    at = np.linspace(-8, 8, 321)
+    steps = calibration._isotonic(z, y)(at)
+    expected = IsotonicRegression(out_of_bounds="clip").fit(z, y).predict(at)
+    np.testing.assert_allclose(steps, np.clip(expected, 1e-4, 1 - 1e-4), atol=1e-9)
+    line, reference = calibration._platt(z, y), LogisticRegression(C=1e8).fit(z[:, None], y)
+    assert line.slope == pytest.approx(reference.coef_[0, 0], rel=1e-3)
+    assert line.intercept == pytest.approx(reference.intercept_[0], rel=1e-3)
+    assert calibration._platt(-z, y).slope == 0, "a curve never falls"
