@@ -28,7 +28,7 @@ from experiments.settings import settings
 from fl.report.files import atomic_write
 from server.home import Home, read_config
 from server.proposing import composed
-from server.superlink import environment
+from server.superlink import environment, flwr
 
 ROUNDS = 5
 
@@ -149,9 +149,8 @@ def flower(world: World, folder: Path) -> list[float]:
                 )
             )
     world.processes |= {f"flower-{i}": node for i, node in enumerate(nodes)}
-    asked = [commands / "flwr", "run", app, "here", "--run-config"]
-    asked.append(f'out="{out}" rounds={ROUNDS}')
-    subprocess.run(list(map(str, asked)), check=True, env=environment(home), capture_output=True)
+    config_of_run = f'out="{out}" rounds={ROUNDS}'
+    flwr(home, ["run", str(app), "here", "--run-config", config_of_run])
     wait(out.exists, 300, "Flower's rounds")
     seconds = [float(s) for s in json.loads(out.read_bytes())]
     for i in range(len(nodes)):

@@ -17,7 +17,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from flwr.app import Array, ArrayRecord, Message, RecordDict
+from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fl.contracts import NodeId, Reply, Request
@@ -26,11 +26,18 @@ from fl.federation.wire import reply_of, request_bytes
 
 QUERY = "query"  # Flower's kind of message for everything
 _BODY = "crossbrand"
+_SMALL = 2**20  # bytes
 _log = logging.getLogger(__name__)
 
 
 def record(body: bytes) -> RecordDict:
-    """Bytes as the content of a Flower message."""
+    """Bytes as the content of a Flower message.
+
+    Flower moves every record, array and chunk by a request of its own, so what is small goes as one
+    scalar; only what is large goes as an array, which Flower cuts into pieces.
+    """
+    if len(body) <= _SMALL:
+        return RecordDict({_BODY: ConfigRecord({_BODY: body})})
     array = Array(np.frombuffer(body, np.uint8))
     return RecordDict({_BODY: ArrayRecord({_BODY: array})})
 
@@ -41,11 +48,13 @@ def body_of(content: RecordDict) -> bytes:
     Raises:
         ValueError: something else is in it.
     """
-    found = content.array_records.get(_BODY)
-    if found is None or _BODY not in found:
+    small, large = content.config_records.get(_BODY), content.array_records.get(_BODY)
+    if small is not None and isinstance(body := small.get(_BODY), bytes):
+        return body
+    if large is None or _BODY not in large:
         raise ValueError("Expected a message of this package.")
     try:
-        array = found[_BODY].numpy()
+        array = large[_BODY].numpy()
     except Exception as error:  # Flower's decoding of what a peer sent
         raise ValueError("Expected an array of bytes.") from error
     if array.dtype != np.uint8 or array.ndim != 1:

@@ -150,6 +150,12 @@ def test_a_brand_that_is_not_online_is_asked_when_it_comes() -> None:
     assert set(federation.ask({"a": Request("train", 1, {})})) == {"a"}
 
 
+@pytest.mark.parametrize("size", [0, 5, 2**20, 2**20 + 1, 3 * 2**20])
+def test_bodies_of_any_size_come_out_of_flowers_records_as_they_went_in(size: int) -> None:
+    body = bytes(i % 251 for i in range(64)) * (size // 64) + b"x" * (size % 64)
+    assert body_of(record(body)) == body
+
+
 @pytest.mark.parametrize("raw", [b"", b"x" * 7, b"\0" * 8, b"\0" * 7 + b"\2{}", b"\xff" * 40])
 def test_bytes_that_are_no_message_are_a_value_error(raw: bytes) -> None:
     for read in (request_of, reply_of):

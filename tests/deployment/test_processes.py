@@ -83,45 +83,45 @@ def rounds_of(place: World, brand: str, files: RunFiles) -> int:
 
 
 def test_a_run_ends_with_a_model_audited_ledgers_and_transcript(place: World) -> None:
-    files = offer(place, 3)
+    files = offer(place, 2)
     code, said = follow(place, files)
     assert code == 0, said
     lines: list[str] = []
     assert audited(place, files, lines.append), "\n".join(lines)
-    assert [rounds_of(place, b, files) for b in BRANDS] == [3] * 4
+    assert [rounds_of(place, b, files) for b in BRANDS] == [2] * 4
 
 
 def test_a_killed_node_is_absent_comes_back_and_is_charged_only_for_what_it_did(
     place: World,
 ) -> None:
-    files = offer(place, 8)
+    files = offer(place, 5)
     process = place.submit(files.run, what="resume")
     at_round(files, 2)
     place.kill("d")
     place.start("d")
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert rounds_of(place, "d", files) <= 8
-    assert [rounds_of(place, b, files) for b in "abc"] == [8] * 3
+    assert rounds_of(place, "d", files) <= 5
+    assert [rounds_of(place, b, files) for b in "abc"] == [5] * 3
 
 
 def test_a_killed_superlink_comes_back_and_the_run_resumes_charged_once(place: World) -> None:
-    files = offer(place, 5)
+    files = offer(place, 3)
     process = place.submit(files.run, what="resume")
-    at_round(files, 2)
+    at_round(files, 1)
     (superlink,) = place.offspring("server", "flower-superlink")
     os.kill(superlink, signal.SIGKILL)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
     assert "taking it up again" in said
-    assert [rounds_of(place, b, files) for b in BRANDS] == [5] * 4
+    assert [rounds_of(place, b, files) for b in BRANDS] == [3] * 4
 
 
 @pytest.mark.parametrize("trip", [1, 3, 5])
 def test_a_killed_coordinator_resumes_within_the_round_charged_once(
     place: World, trip: int
 ) -> None:
-    files = offer(place, 4)
+    files = offer(place, 2)
     process = place.submit(files.run, what="resume")
     at_round(files, 1)
     path = files.folder / "trips" / f"{trip}.json"  # five trips: the last takes the masks off
@@ -132,7 +132,7 @@ def test_a_killed_coordinator_resumes_within_the_round_charged_once(
         os.kill(pid, signal.SIGKILL)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
-    assert [rounds_of(place, b, files) for b in BRANDS] == [4] * 4
+    assert [rounds_of(place, b, files) for b in BRANDS] == [2] * 4
     assert audited(place, files, lambda line: None)
 
 
@@ -141,7 +141,7 @@ def test_a_brand_that_refuses_by_policy_stops_the_run_before_any_data(place: Wor
     allowed = path.read_text()
     path.write_text(allowed.replace("epsilon_per_run = 3.5", "epsilon_per_run = 0.5"))
     try:
-        code, said = follow(place, files := offer(place, 2))
+        code, said = follow(place, files := offer(place, 1))
     finally:
         path.write_text(allowed)
     assert code == 1
@@ -371,7 +371,7 @@ def test_a_database_that_is_down_at_start_or_in_mid_run_costs_rounds_never_the_r
         (home / "mapping.toml").write_text(SQL.format(url=database.url))
         try:
             database.stop()
-            files = offer(place, 8)
+            files = offer(place, 6)
             process = place.submit(files.run, what="resume")
             wait(lambda: files.status().get("brands", {}).get("c") == Code.FAILED, 60, "c failing")  # type: ignore[attr-defined]
             database.start()
@@ -388,6 +388,6 @@ def test_a_database_that_is_down_at_start_or_in_mid_run_costs_rounds_never_the_r
             place.start("c")
             place.ready()
     assert process.returncode == 0, said
-    assert 2 <= rounds_of(place, "c", files) < 8
-    assert rounds_of(place, "a", files) == 8
+    assert 2 <= rounds_of(place, "c", files) < 6
+    assert rounds_of(place, "a", files) == 6
     assert leaks(place, [postgres.PASSWORD.encode()]) == []
