@@ -86,7 +86,9 @@ def _reason(error: Exception) -> str:
     if isinstance(error, httpx.HTTPStatusError):
         said = f"the server answers {error.response.status_code}"
         if error.response.status_code in (401, 403):
-            said += ": is this node's key registered, and is the clock right?"
+            said += ": is the clock right, and the certificate of this brand?"
+        if error.response.status_code == 412:
+            said += ": this key is not registered, or an earlier process of the node still counts"
         return said
     text = str(error)
     if "CERTIFICATE_VERIFY_FAILED" in text:

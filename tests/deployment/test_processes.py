@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -180,7 +181,8 @@ def test_a_hostile_bundle_is_refused_and_never_run(place: World, tmp_path: Path)
     bundle = place.server / "bundle"
     kept = tmp_path / "bundle"
     shutil.copytree(bundle, kept)
-    evil = f"import pathlib\npathlib.Path({str(marker)!r}).write_text('ran')\n"
+    evil = "import os, sys\n"
+    evil += f"open({str(marker)!r}, 'a').write(f'{{os.getsid(0)}} {{sys.argv}}\\n')\n"
     (bundle / "clients").mkdir()
     (bundle / "clients/__init__.py").write_text(evil)
     (bundle / "clients/app.py").write_text(
@@ -193,7 +195,10 @@ def test_a_hostile_bundle_is_refused_and_never_run(place: World, tmp_path: Path)
         shutil.copytree(kept, bundle)
     assert code == 1
     assert all(f"{b} ({Code.BUNDLE})" in said for b in BRANDS)
-    assert not marker.exists()
+    ran = marker.read_text().splitlines() if marker.exists() else []
+    sessions = {str(place.processes[brand].pid) for brand in BRANDS}
+    assert not {line.split()[0] for line in ran} & sessions, "a brand ran the bundle"
+    assert all("flwr" in line for line in ran), ran  # Flower's own, where the bundle came from
 
 
 def started_once(place: World, change: object, *, before: tuple[str, ...] = ()) -> str:
@@ -262,9 +267,10 @@ def test_the_proxy_passes_the_fleet_paths_only_and_only_with_a_certificate(place
     host, port = welcome.address.split(":")
 
     def status(path: str, context: ssl.SSLContext) -> int:
-        connection = HTTPSConnection(host, int(port), context=context, timeout=20)
-        connection.request("POST", path, body=b"")
-        return connection.getresponse().status
+        with closing(HTTPSConnection(host, int(port), context=context, timeout=20)) as connection:
+            connection.request("POST", path, body=b"")
+            with connection.getresponse() as answer:
+                return answer.status
 
     known = tls(load_key(home), welcome)
     stranger = ssl.create_default_context(cadata=welcome.ca)
