@@ -74,7 +74,7 @@ class Text:
         Raises:
             InputError: no such column, an empty or unreadable message, an unknown label.
         """
-        self.schema.require_columns(table, where)
+        self.schema.require_columns(table, where, self.schema.label)
         messages = readable(table[self.schema.columns[0].name], where)
         bags = self.grams.encode(messages)
         x = self.vector_norm * sentences.vectors(messages) if self.vector_norm else None
