@@ -10,6 +10,7 @@ from fl.data.coupon import InvehicleCoupon
 from fl.data.panel import Panel, PanelStores
 from fl.data.public import BankMarketing, OnlineShoppers
 from fl.data.table import Table
+from fl.data.trials import Hillstrom, KarlanList
 
 __all__ = ["DATASETS", "Source"]
 
@@ -21,6 +22,8 @@ Source = (
     | InvehicleCoupon
     | HeartDisease
     | Adult
+    | Hillstrom
+    | KarlanList
     | Table
 )
 
@@ -32,5 +35,7 @@ DATASETS: dict[str, type[Source]] = {
     "invehicle_coupon": InvehicleCoupon,
     "heart_disease": HeartDisease,
     "adult": Adult,
+    "hillstrom": Hillstrom,
+    "karlan_list": KarlanList,
     "table": Table,
 }
