@@ -7,6 +7,7 @@ import math
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
@@ -67,6 +68,7 @@ def opening(how: Settings, data: DataSet, tables: Tables) -> dict[str, Any]:
             "statement": promise(how.variants[0].plan),
         },
         "secure_sum": how.summing.name,
+        "runtime": {"name": how.runtime.name},
         "data": {
             "name": data.name,
             **asdict(data.provenance),
@@ -155,6 +157,7 @@ def publish(
         "absent": [a for piece in pieces.values() for a in piece.note["absent"]],
         "history": [h for piece in pieces.values() for h in piece.note["history"]],
         **DETAILS[how.options.name](how, schema, pieces),
+        "runtime": {"name": how.runtime.name, "answers": _paths(pieces)},
         "gains": summary.gains[how.variants[0].label],
         "gains_by_privacy": summary.gains,
         "statements": statements(how, pieces),
@@ -165,6 +168,14 @@ def publish(
     atomic_write(out / "models.npz", arrays.to_bytes(_models(pieces)))
     write_report(out, summary.rows, run)
     write(out, {**run, "status": "finished"})
+
+
+def _paths(pieces: Mapping[int, Piece]) -> dict[str, int]:
+    """How often the cohort runtime took which way, over all seeds."""
+    total: Counter[str] = Counter()
+    for piece in pieces.values():
+        total.update(piece.note.get("paths", {}))
+    return dict(total)
 
 
 def _labels(data: DataSet, table: BrandTable, brand: str) -> dict[str, Any]:

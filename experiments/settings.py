@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from experiments.runtimes import Runtime
 from experiments.tuning import TUNED, Tuning
 from fl.algorithms import ALGORITHMS
 from fl.config import Values, build, choose, group, plain
@@ -49,31 +50,6 @@ class Source(Protocol):
 
     def load(self) -> DataSet:
         """Read it."""
-
-
-@dataclass(frozen=True, slots=True)
-class Runtime:
-    """``conf/runtime``: speed and comfort; nothing here changes a result.
-
-    Attributes:
-        workers: processes that share the seeds out among them, >= 1.
-        checkpoint_seconds: at least so long between two checkpoints of one training, >= 0.
-        debug: stop at the first exception of a brand instead of counting it absent.
-    """
-
-    name: str = "inprocess"
-    workers: int = 2
-    checkpoint_seconds: float = 5.0
-    debug: bool = False
-
-    def __post_init__(self) -> None:
-        if self.name != "inprocess":
-            raise ValueError(f"Expected name={self.name!r} to be 'inprocess'.")
-        if self.workers < 1 or self.checkpoint_seconds < 0:
-            raise ValueError(
-                f"Expected workers={self.workers} >= 1 and "
-                f"checkpoint_seconds={self.checkpoint_seconds} >= 0."
-            )
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,7 +36,7 @@ from fl.models.parameters import load, parameters
 from fl.privacy.none import NoPrivacy
 from fl.seeds import derive, torch_generator
 
-_STAYS = NoPrivacy()  # how a model is trained that never leaves
+STAYS = NoPrivacy()  # how a model is trained that never leaves
 _CHUNK, _ENTRIES = 4096, 2**22  # most examples, and numbers, of statistics in memory at a time
 
 
@@ -73,20 +73,38 @@ class LocalBrand(Generic[R]):
         Raises:
             Refused: the ledger does not cover it; no data was touched.
         """
+        return self.opened(ask, self.admitted(ask))
+
+    def admitted(self, ask: Ask) -> int:
+        """Book what the answer costs; the seed of the answer, to be used once.
+
+        Raises:
+            Refused: the ledger does not cover it; no data was touched.
+        """
         number = next(self.asked)
         if self.plan.unit is Unit.CUSTOMER:
             self._booked().commit(self.plan.event(ask, self.training), f"{self.occasion}/{number}")
-        seed = derive(self.seed, "ask", self.name, self.occasion, number)
+        return derive(self.seed, "ask", self.name, self.occasion, number)
+
+    def opened(self, ask: Ask, seed: int) -> Answer:
+        """Open one door, for an ask that was admitted with this ``seed``."""
         match ask:
             case Train(start, drift):
-                trained, steps = self._train(self.plan, start, drift, seed)
-                weight = self.plan.weight(len(self.splits["train"]))
-                return Trained(trained, steps, weight, self.training.learning_rate)
+                return self.trained(*self._train(self.plan, start, drift, seed))
             case Personal(start, drift, name):
-                self.personal[name] = self._train(_STAYS, start, drift, seed)[0]
-                return LocalOnly(name)
+                return self.kept(name, self._train(STAYS, start, drift, seed)[0])
             case Query(statistic):
                 return self._count(statistic, seed)
+
+    def trained(self, end: Arrays, steps: int) -> Trained:
+        """The answer to ``Train``."""
+        weight = self.plan.weight(len(self.splits["train"]))
+        return Trained(end, steps, weight, self.training.learning_rate)
+
+    def kept(self, name: str, model: Arrays) -> LocalOnly:
+        """The answer to ``Personal``: the model stays in ``personal``."""
+        self.personal[name] = model
+        return LocalOnly(name)
 
     def _booked(self) -> Ledger:
         if self.ledger is None:

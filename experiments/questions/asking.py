@@ -107,14 +107,20 @@ def ask(
             cohort = tuple(stored.note["cohort"]) or None
         else:
             begun, cohort = Progress(0, question.init(first or {})), None
-            plan = plan.enrolled(len(brands)).calibrated(
-                lambda candidate: _cost(question, begun.state, question.rounds, candidate)
-            )
+            plan = in_force(plan, question, len(brands), first=first)
         asked = _Asked(place, key, brands, task, question, plan, books)
         progress, cohort = asked.run(begun, cohort, stored)
         place.tick(len(brands) * begun.number)
         absent = {a.brand: a.code for a in progress.absences if a.number == 1}
         return Answered(progress.state, plan, books.spent(), cohort, absent)
+
+
+def in_force(plan: Plan, question: Question, brands: int, *, first: Arrays | None = None) -> Plan:
+    """The plan for so many brands, with the noise with which this question keeps its epsilon."""
+    state = question.init(first or {})
+    return plan.enrolled(brands).calibrated(
+        lambda candidate: _cost(question, state, question.rounds, candidate)
+    )
 
 
 @dataclass(frozen=True, slots=True)

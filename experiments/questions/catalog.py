@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from experiments.questions.benchmark import Benchmark
+from experiments.questions.segments import SegmentStudy
 from experiments.questions.study import Study
 
-STUDIES: dict[str, type[Study]] = {}
+STUDIES: dict[str, type[Study]] = {
+    "statistics": Benchmark,
+    "segmentation": SegmentStudy,
+}

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 
 from experiments.questions.catalog import STUDIES
 from experiments.questions.study import Study
-from experiments.settings import Runtime, Source, guarantees, label, seeds
+from experiments.runtimes import Runtime
+from experiments.settings import Source, guarantees, label, seeds
 from fl.config import Values, build, choose
 from fl.contracts import Unit
 from fl.data.catalog import DATASETS

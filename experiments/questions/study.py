@@ -64,7 +64,7 @@ class Study(Protocol):
     def drawn(self, data: DataSet, seed: int) -> DataSet:
         """The rows that a repetition is about: ``data``, or a sample of it."""
 
-    def check(self, data: DataSet, tables: Tables) -> None:
+    def check(self, how: Inquiry, data: DataSet, tables: Tables) -> None:
         """Find every mistake before the output folder is made; raises ``InputError``."""
 
     def work(self, brands: int) -> int:
@@ -117,10 +117,13 @@ def show(out: Path, kept: Mapping[str, Any]) -> None:
 
 
 def _prepare(how: Inquiry) -> tuple[DataSet, dict[int, Tables]]:
-    data, tables = how.source.load(), {}
+    with meter(f"{how.experiment}: reading {how.source.name}", 1) as tick:
+        data = how.source.load()
+        tick(1)
+    tables = {}
     for seed in how.seeds:
         tables[seed] = undivided(how.study.drawn(data, seed), how.partition, seed)
-        how.study.check(data, tables[seed])
+        how.study.check(how, data, tables[seed])
         for plan in how.plans.values():
             if plan.unit is Unit.CUSTOMER:
                 for table in tables[seed].values():
@@ -136,7 +139,7 @@ def _finish(
     total = sum(len(how.plans) * how.study.work(len(tables[seed])) for seed in how.seeds)
     with meter(f"{how.experiment}: {len(how.seeds)} seeds", total) as tick:
         jobs = {s: _job(out, how, data, tables[s], s, journal) for s in how.seeds}
-        share_out(how.runtime.workers, jobs, tick)
+        share_out(how.runtime.processes, jobs, tick)
     pieces = {
         name: {seed: _stored(journal, seed, name) for seed in how.seeds} for name in how.plans
     }

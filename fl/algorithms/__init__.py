@@ -1,10 +1,12 @@
 """How brands learn together: one file, one paper. The table ``ALGORITHMS`` names them."""
 
 from fl.algorithms.counts import Counts
+from fl.algorithms.disclosure import Disclosure
 from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.fedprox import FedProx
 from fl.algorithms.fedsgd import FedSgd
+from fl.algorithms.kmeans import KMeans
 from fl.algorithms.scaffold import Scaffold
 
 ALGORITHMS = {
@@ -17,4 +19,8 @@ ALGORITHMS = {
     "fedadagrad": FedOpt,
 }
 
-QUESTIONS = {"counts": Counts}  # answered by counted sums; nothing is trained
+QUESTIONS = {  # answered by counted sums; nothing is trained
+    "counts": Counts,
+    "disclosure": Disclosure,
+    "kmeans": KMeans,
+}

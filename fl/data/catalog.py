@@ -5,10 +5,12 @@ The table is written here in code; a config can only choose from it.
 
 from __future__ import annotations
 
+from fl.data.beer import DominicksBeer
 from fl.data.benchmarks import Adult, HeartDisease
 from fl.data.coupon import InvehicleCoupon
 from fl.data.panel import Panel, PanelStores
 from fl.data.public import BankMarketing, OnlineShoppers
+from fl.data.shops import OnlineRetailCustomers
 from fl.data.table import Table
 from fl.data.trials import Hillstrom, KarlanList
 
@@ -24,6 +26,8 @@ Source = (
     | Adult
     | Hillstrom
     | KarlanList
+    | DominicksBeer
+    | OnlineRetailCustomers
     | Table
 )
 
@@ -37,5 +41,7 @@ DATASETS: dict[str, type[Source]] = {
     "adult": Adult,
     "hillstrom": Hillstrom,
     "karlan_list": KarlanList,
+    "dominicks_beer": DominicksBeer,
+    "online_retail_customers": OnlineRetailCustomers,
     "table": Table,
 }

@@ -114,7 +114,7 @@ class Schema:
             )
         self._require_columns(table, where)
         labels = self.positives(table, where)
-        numbers = [c.scale(_numeric(table[c.name], c, where)) for c in self.numbers]
+        numbers = [c.scale(numeric_cells(table[c.name], c, where)) for c in self.numbers]
         codes = [c.encode(text_cells(table[c.name])) for c in self.codes]
         n = len(table)
         x = np.stack(numbers, 1) if numbers else np.zeros((n, 0))
@@ -170,7 +170,12 @@ class Schema:
             )
 
 
-def _numeric(values: pd.Series, column: Number, where: str) -> npt.NDArray[np.float64]:
+def numeric_cells(values: pd.Series, column: Number, where: str) -> npt.NDArray[np.float64]:
+    """Float64 cells of a column of numbers; an empty one counts as ``column.missing``.
+
+    Raises:
+        InputError: a cell that is no finite number.
+    """
     cells = values.to_numpy()
     if cells.dtype.kind in "biuf":
         numbers = cells.astype(np.float64)

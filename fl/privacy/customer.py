@@ -231,7 +231,8 @@ class CustomerPrivacy:
             total = customers.clipped_sum(batch, clip.norm)
             noisy = noised(total.gradients, clip.norm, self.sigma, rng)
             clip = clip.after(total.norms, rng)
-            yield list(torch._foreach_div(noisy, self._expected))
+            mean = torch._foreach_div(noisy, self._expected)
+            yield [m.to(p.dtype) for m, p in zip(mean, model.parameters(), strict=True)]
 
     def gradient(
         self, task: Task[R], model: nn.Module, examples: R, seed: int

@@ -17,7 +17,14 @@ from torch.autograd.graph import GradientEdge
 
 from fl.contracts import Floats, R
 from fl.errors import InputError
-from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, Signals, joined
+from fl.privacy.layers import (
+    EmbeddingSignals,
+    Groups,
+    LinearSignals,
+    Signals,
+    joined,
+    precision,
+)
 
 Losses = Callable[[nn.Module, R], Tensor]
 
@@ -77,7 +84,8 @@ class AnalyticKernel(Generic[R]):
             square_k += s.squares(groups).numpy()
         rows_k = groups.rows_k.numpy()
         norm_k = np.sqrt(square_k) / rows_k  # of the mean over a customer's rows
-        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k).to(self._dtype)
+        dtype = precision(max((s.terms for s in signals), default=0), self._dtype)
+        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k).to(dtype)
         scale_b = scale_k if groups.one_each else scale_k[groups.index_b]
         finite_k = np.isfinite(norm_k)
         if not finite_k.all():
@@ -95,7 +103,9 @@ class AnalyticKernel(Generic[R]):
                 made |= {of: [t] for of, t in zip(s.layers, s.sums(scale_b), strict=True)}
         gradients: list[Tensor] = []
         for layer, own in zip(self._layers, self._parameters, strict=True):
-            gradients += made.get(layer) or [torch.zeros_like(p.detach()) for p in own]
+            gradients += made.get(layer) or [
+                torch.zeros_like(p.detach(), dtype=scale_b.dtype) for p in own
+            ]
         return gradients
 
     def _signals(self, batch: R) -> list[Signals | None]:

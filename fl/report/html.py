@@ -29,7 +29,7 @@ from fl.report.table import (
     tier_table,
 )
 from fl.report.utility import all_statements, utility_plot, utility_table
-from fl.report.values import mapping, real, sequence
+from fl.report.values import mapping, real, runtime, sequence
 
 Run = Mapping[str, object]
 
@@ -225,6 +225,7 @@ def about(run: Run) -> str:
         ("Time", _duration(seconds) if math.isfinite(seconds) else ""),
         ("Commit", _text(run.get("commit"))),
         ("Versions", ", ".join(versions)),
+        ("Runtime", runtime(run)),
         *(
             (f"Data: {key}", _text(data.get(key)))
             for key in ("title", "publisher", "licence", "note")

@@ -249,7 +249,7 @@ MUTANTS = {
         checks.calibrated_noise_keeps_the_promise,
     ),
     "one release not booked": Mutant(
-        LocalBrand.answer,
+        LocalBrand.admitted,
         BOOKED,
         BOOKED[:-1] + " and not isinstance(ask, Query):",
         checks.every_release_is_booked_at_its_price,
@@ -267,7 +267,7 @@ MUTANTS = {
         checks.as_many_steps_are_booked_as_are_taken,
     ),
     "data touched before it is booked": Mutant(
-        LocalBrand.answer,
+        LocalBrand.admitted,
         BOOKED,
         'self.splits["train"]\n    ' + BOOKED,
         checks.what_is_not_paid_for_touches_no_data,

@@ -81,7 +81,7 @@ class Tallied:
     def drawn(self, data: DataSet, seed: int) -> DataSet:
         return data
 
-    def check(self, data: DataSet, tables: Tables) -> None:
+    def check(self, how: Inquiry, data: DataSet, tables: Tables) -> None:
         data.schema.positives(data.rows)
 
     def work(self, brands: int) -> int:

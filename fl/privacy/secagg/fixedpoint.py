@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -62,7 +63,12 @@ def layout(zero: Arrays) -> bytes:
 
     Guarantee: public; depends on the algorithm, not on data.
     """
-    text = "|".join(f"{name}{tuple(zero[name].shape)}" for name in sorted(zero))
+    return _layout(tuple([(name, tuple(zero[name].shape)) for name in sorted(zero)]))
+
+
+@lru_cache(maxsize=32)
+def _layout(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> bytes:
+    text = "|".join(f"{name}{shape}" for name, shape in shapes)
     return hashlib.sha256(f"brandagg layout|{text}".encode()).digest()
 
 
@@ -86,10 +92,13 @@ def encode(update: Update, scale_bits: int, most: int) -> Ring:
     Guarantee: exact for multiples of ``2^-scale_bits``, otherwise off by at most half of one.
     """
     parts = [np.ravel(update.sums[name]) for name in sorted(update.sums)]
-    out = np.empty(sum(p.size for p in parts) + 1, "<u4")
+    parts.append(np.array([update.weight]))
+    out = np.empty(sum(map(len, parts)), "<u4")
     signed, at = out.view("<i4"), 0
-    scaled = np.empty(_CHUNK)
-    for part in (*parts, np.array([update.weight])):
+    scaled = np.empty(min(_CHUNK, len(out)))
+    if len(out) <= _CHUNK:
+        parts = [np.concatenate(parts)]  # one pass over a small model, however many arrays it has
+    for part in parts:
         for start in range(0, part.size, _CHUNK):
             piece = part[start : start + _CHUNK]
             buffer = scaled[: piece.size]

@@ -11,6 +11,8 @@ For a change ``d`` of the sum with ``0 < |d_k| < 2^32``, ``r_k -> r_k d_k mod 2^
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 
 from fl.privacy.secagg.masks import CHUNK, Ring, in_parts
@@ -20,7 +22,6 @@ SIZE = 8  # bytes
 _MODULUS = 2**64
 _STEP = 16 * 1024  # entries worked on at a time: three buffers of them stay in the cache
 _ZEROS = memoryview(bytes(4 * _STEP))
-_BEYOND = 2**64  # the block of a mask stream that no vector reaches
 
 
 class Checksum:
@@ -76,12 +77,12 @@ def tag(vector: Ring, key: bytes, sid: bytes, profile: Profile, threads: int = 1
     return sum(in_parts(len(vector), threads, part)) % _MODULUS
 
 
-def mask(plus: list[bytes], minus: list[bytes], profile: Profile) -> int:
-    """What the keys of a vector's masks add to its tag.
+def mask(plus: Iterable[bytes], minus: Iterable[bytes]) -> int:
+    """What the keys of a vector's masks add to its tag: their last bytes, used for nothing else.
 
     Guarantee: as the mask of the vector: uniform to who lacks one of the keys.
     """
-    return (sum(_word(k, profile) for k in plus) - sum(_word(k, profile) for k in minus)) % _MODULUS
+    return (sum(_word(key) for key in plus) - sum(_word(key) for key in minus)) % _MODULUS
 
 
 def add(*tags: int) -> int:
@@ -89,5 +90,5 @@ def add(*tags: int) -> int:
     return sum(tags) % _MODULUS
 
 
-def _word(key: bytes, profile: Profile) -> int:
-    return int.from_bytes(profile.stream(key, _BEYOND).update(bytes(SIZE)), "little")
+def _word(key: bytes) -> int:
+    return int.from_bytes(key[-SIZE:], "little")
