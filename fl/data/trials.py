@@ -102,6 +102,7 @@ class KarlanList:
         rows["state"] = [f"state-{order[key]:02d}" for key in keys]
         used = [c.name for c in _KARLAN]
         rows[used] = rows[used].astype("float64").where(rows[used] != _MISSING)
+        rows["letter"] = [("plain", "match offered")[t] for t in rows["treatment"]]
         note = (
             "50,083 earlier donors of a charity; two in three, drawn at random, were offered that "
             "their gift is matched, 2.20 % of them gave and 1.79 % of the others. Brand = state: "
@@ -111,11 +112,13 @@ class KarlanList:
         )
         return DataSet(
             self.name,
-            rows[[*used, "treatment", "out_gavedum", "state"]],
+            rows[[*used, "letter", "out_gavedum", "state"]],
             Schema(
                 _KARLAN,
                 "out_gavedum",
-                campaign=Campaign("treatment", "0", ("1",), RANDOMISED, (1 / 3, 2 / 3)),
+                campaign=Campaign(
+                    "letter", "plain", ("match offered",), RANDOMISED, (1 / 3, 2 / 3)
+                ),
             ),
             "state",
             None,
