@@ -33,10 +33,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from fl.contracts import Floats
+if TYPE_CHECKING:
+    from fl.contracts import Floats
 
 NAN = float("nan")
 Z95 = 1.959963984540054
