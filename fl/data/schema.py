@@ -6,7 +6,7 @@ anybody's rows. That is what lets a brand encode alone and still agree with ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
@@ -68,7 +68,7 @@ class Schema:
     positive: str = "1"
     negative: tuple[str, ...] = ("0",)
     classes: tuple[str, ...] = ()
-    campaign: Campaign | None = None
+    campaign: Campaign | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
