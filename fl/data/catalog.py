@@ -14,6 +14,7 @@ from fl.data.public import BankMarketing, OnlineShoppers
 from fl.data.reviews import CarForum, Reviews
 from fl.data.shops import OnlineRetailCustomers
 from fl.data.table import Table
+from fl.data.trials import Hillstrom, KarlanList
 
 __all__ = ["DATASETS", "Source"]
 
@@ -29,6 +30,8 @@ Source = (
     | CarForum
     | SmpIntents
     | Banking77
+    | Hillstrom
+    | KarlanList
     | DominicksBeer
     | OnlineRetailCustomers
     | Table
@@ -46,6 +49,8 @@ DATASETS: dict[str, type[Source]] = {
     "car_forum": CarForum,
     "smp_intents": SmpIntents,
     "banking77": Banking77,
+    "hillstrom": Hillstrom,
+    "karlan_list": KarlanList,
     "dominicks_beer": DominicksBeer,
     "online_retail_customers": OnlineRetailCustomers,
     "table": Table,

@@ -6,12 +6,13 @@ anybody's rows. That is what lets a brand encode alone and still agree with ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fl.data.campaign import Campaign
 from fl.data.columns import (
     MISSING,
     OTHER,
@@ -59,6 +60,7 @@ class Schema:
         negative: the label's values, as text, that count as 0; anything else is refused.
         classes: the label's values, as text, where there are not two but several: a label's code
             is its place here, and ``positive`` and ``negative`` play no part.
+        campaign: who was treated, for tasks that ask what that changed; no feature is of it.
     """
 
     columns: tuple[Column, ...]
@@ -66,6 +68,7 @@ class Schema:
     positive: str = "1"
     negative: tuple[str, ...] = ("0",)
     classes: tuple[str, ...] = ()
+    campaign: Campaign | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -75,6 +78,9 @@ class Schema:
             raise ValueError(f"Expected the label {self.label!r} not to be a feature.")
         if len(set(self.classes)) != len(self.classes) or len(self.classes) == 1:
             raise ValueError(f"Expected at least two distinct classes, got {self.classes}.")
+        of_campaign = set(self.campaign.columns) if self.campaign else set()
+        if clash := sorted(of_campaign & {*names, self.label}):
+            raise ValueError(f"Expected the campaign's column {clash[0]!r} to be nothing else.")
 
     @property
     def numbers(self) -> tuple[Number, ...]:
