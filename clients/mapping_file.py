@@ -91,6 +91,11 @@ horizon_days = 28                 # a purchase within these days after the cut-o
 # low = 0
 # high = 50000
 
+# [[teams]]                       # who takes the customers that fl-node score hands over
+# name = "north"
+# capacity = 200
+# where = {region = ["n"]}        # only customers with such a feature
+
 [limits]                          # what stops a run
 rejected_share = 0.05             # of any table's rows
 stale_days = 30                   # age of the newest event

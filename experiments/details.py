@@ -15,6 +15,7 @@ from fl import arrays
 from fl.data.schema import Schema
 from fl.models.additive import Additive
 from fl.report.binary import calibration_curve
+from fl.report.ranking import by_arm, curve, qini
 
 
 def conversion(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
@@ -54,6 +55,26 @@ def additive_curves(how: Settings, schema: Schema, piece: Piece) -> dict[str, An
     }
 
 
+def targeting(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
+    """Per arm of the comparison and of the campaign: Qini with its interval over customers.
+
+    Of the first seed's test rows, whose customers were not trained on; seeds divide the same
+    customers again, so their spread is no interval over customers.
+    """
+    piece, names = pieces[how.seeds[0]], schema.campaign.names if schema.campaign else ()
+    found: dict[str, Any] = {}
+    for arm in how.arms:
+        scored = scored_rows(piece, arm_key(arm, how.variants[0]), ALL)
+        for code, by in by_arm(*scored) if scored is not None else ():
+            area = qini(by)
+            found[f"{arm}: {names[code]}"] = {
+                "qini": [area.value, area.low, area.high],
+                "curve": [list(point) for point in curve(by, 20)],
+            }
+    return {"uplift": found}
+
+
 DETAILS: Mapping[str, Callable[[Settings, Schema, Pieces], dict[str, Any]]] = {
     "conversion": conversion,
+    "targeting": targeting,
 }

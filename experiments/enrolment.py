@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from fl.agreement import fitted
 from fl.arrays import Arrays, to_bytes
 from fl.audit.archive import append_sum, describe, files_beside
 from fl.contracts import Algorithm, BrandSum, NodeId, SecureSum, Witness
 from fl.errors import InputError
-from fl.privacy import BrandAgg, CustomerPrivacy, PlainSum, Plan, Summing, lattice
+from fl.privacy import PlainSum, Plan, Summing
 from fl.privacy.secagg.masks import Ring
 from fl.report.files import atomic_write
-from fl.round import states
 
 
 def enrolled(
@@ -44,9 +44,7 @@ def enrolled(
     archive = _Archive(transcript, first)
     archive.clear()
     try:
-        chosen = (
-            PlainSum() if len(names) == 1 else _fit_for(plan, summing, algorithms, first, rounds)
-        )
+        chosen = PlainSum() if len(names) == 1 else fitted(summing, plan, algorithms, first, rounds)
         return chosen.enrol(
             names,
             algorithms=algorithms,
@@ -60,31 +58,6 @@ def enrolled(
     except ValueError as error:
         remedy = "change secure_sum.*, or set secure_sum=plain"
         raise InputError("secure_sum", str(error).rstrip("."), remedy) from error
-
-
-def _fit_for(
-    plan: Plan,
-    summing: Summing,
-    algorithms: Mapping[str, Algorithm],
-    first: Arrays,
-    rounds: int,
-) -> Summing:
-    """What shared noise needs of the sum: enough shares in it, and a lattice added up exactly."""
-    if not isinstance(summing, BrandAgg) or not isinstance(plan, CustomerPrivacy):
-        return summing
-    if plan.name != "distributed":
-        return summing
-    needed = [
-        lattice.bits(plan.clip_norm if a.limits is None else 1.0, _entries(a.zero(state)))
-        for a in algorithms.values()
-        for state in states(a, first, rounds)
-    ]
-    fewest = max(summing.min_brands, plan.brands - plan.dropouts)
-    return replace(summing, scale_bits=max(needed), min_brands=fewest)
-
-
-def _entries(zero: Arrays) -> int:
-    return sum(int(array.size) for array in zero.values())
 
 
 @dataclass(frozen=True, slots=True)

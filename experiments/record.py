@@ -26,6 +26,7 @@ from fl import arrays
 from fl.contracts import Unit
 from fl.data.dataset import DataSet
 from fl.data.divide import BrandTable
+from fl.data.schema_file import to_plain
 from fl.events import to_json as to_event
 from fl.privacy import BrandPrivacy, Plan
 from fl.report.files import atomic_write
@@ -161,6 +162,7 @@ def publish(
         "gains": summary.gains[how.variants[0].label],
         "gains_by_privacy": summary.gains,
         "statements": statements(how, pieces),
+        "schema": to_plain(schema),
         "arrays": {str(seed): arrays.digest(_models({seed: p})) for seed, p in pieces.items()},
     }
     run = without_nan(run)

@@ -51,11 +51,14 @@ def events(lines: pd.DataFrame) -> tuple[pd.DataFrame, int]:
 
 def measure(repeats: int) -> list[Row]:
     """Reading once, then ``repeats`` times both, in turn."""
-    began = time.perf_counter()
+    began, used = time.perf_counter(), time.process_time()
     lines = transactions()
     log, households = events(lines)
-    reading = time.perf_counter() - began
+    reading, used = time.perf_counter() - began, time.process_time() - used
     ours, theirs = list[float](), list[float]()
+    began = time.process_time()
+    portraits(log, households, CUTOFF, HOW)
+    used += time.process_time() - began
     for _ in range(repeats):
         ours.append(_seconds(lambda: portraits(log, households, CUTOFF, HOW)))
         theirs.append(_seconds(lambda: lines.groupby(list(_KEYS))["sales_value"].sum()))
@@ -64,6 +67,7 @@ def measure(repeats: int) -> list[Row]:
         _row(case, "reading", reading, "s"),
         _row(case, "portraits_median", median(ours), "s"),
         _row(case, "reading_and_portraits", reading + median(ours), "s"),
+        _row(case, "reading_and_portraits_processor", used, "s"),
         _row(case, "over_one_groupby", median(ours) / median(theirs), "ratio"),
     ]
 
@@ -94,7 +98,7 @@ def main() -> None:
     content = {"bench": "portrait", "rows": measured, "machine": machine, "versions": versions}
     atomic_write(asked.out, (json.dumps(content, indent=1) + "\n").encode())
     for row in measured:
-        sys.stdout.write(f"{row['metric']:<24} {row['value']:.4g} {row['unit']}\n")
+        sys.stdout.write(f"{row['metric']:<32} {row['value']:.4g} {row['unit']}\n")
 
 
 if __name__ == "__main__":

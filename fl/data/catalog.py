@@ -12,6 +12,7 @@ from fl.data.panel import Panel, PanelStores
 from fl.data.public import BankMarketing, OnlineShoppers
 from fl.data.shops import OnlineRetailCustomers
 from fl.data.table import Table
+from fl.data.trials import Hillstrom, KarlanList
 
 __all__ = ["DATASETS", "Source"]
 
@@ -23,6 +24,8 @@ Source = (
     | InvehicleCoupon
     | HeartDisease
     | Adult
+    | Hillstrom
+    | KarlanList
     | DominicksBeer
     | OnlineRetailCustomers
     | Table
@@ -36,6 +39,8 @@ DATASETS: dict[str, type[Source]] = {
     "invehicle_coupon": InvehicleCoupon,
     "heart_disease": HeartDisease,
     "adult": Adult,
+    "hillstrom": Hillstrom,
+    "karlan_list": KarlanList,
     "dominicks_beer": DominicksBeer,
     "online_retail_customers": OnlineRetailCustomers,
     "table": Table,

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from fl.data.consistency import Limits
 from fl.data.contract import Field
+from fl.data.handover import Team
 from fl.data.identity import Rules
 from fl.data.portrait import PURCHASE, Portrait
 from fl.data.sources_duckdb import DuckDb
@@ -180,6 +181,7 @@ class Mapped:
         orders: totals to check against, or None.
         outcome: the label of portraits.
         identities, portrait, limits, refresh: see there.
+        teams: who takes the customers that are handed over.
         earliest: events before it are rejected.
         fields: further demands on cells, by table (``rows``, ``customers.CHANNEL``, ``events``,
             ``orders``) and column, in the names of this mapping.
@@ -194,6 +196,7 @@ class Mapped:
     portrait: Portrait = field(default_factory=Portrait)
     limits: Limits = field(default_factory=Limits)
     refresh: Refresh = field(default_factory=Refresh)
+    teams: tuple[Team, ...] = ()
     earliest: str = "1990-01-01"
     fields: Mapping[str, Mapping[str, Field]] = field(default_factory=dict)
 

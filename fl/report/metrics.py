@@ -28,6 +28,7 @@ from fl.report.binary import (
     log_loss,
     pr_auc,
 )
+from fl.report.ranking import auuc_metric, policy_metric, qini_metric
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,27 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             "Lift, top decile",
             True,
             "How many times more positives the best-ranked tenth holds than a random tenth.",
+        ),
+        "qini": Metric(
+            qini_metric,
+            "Qini",
+            True,
+            "Area between the uplift curve and random targeting, in outcomes per customer, mean "
+            "over the campaign's arms; 0 is guessing.",
+        ),
+        "auuc": Metric(
+            auuc_metric,
+            "AUUC",
+            True,
+            "Area below the uplift curve, in outcomes per customer, mean over the campaign's arms; "
+            "guessing gives half of the average effect.",
+        ),
+        "policy_top_30": Metric(
+            policy_metric,
+            "Value, best 30 %",
+            True,
+            "What treating only the best-ranked 30 % brings, in outcomes per customer of all; "
+            "guessing gives 30 % of the average effect.",
         ),
     }
 )

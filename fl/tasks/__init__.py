@@ -18,6 +18,7 @@ from fl.arrays import Arrays
 from fl.contracts import R, Task
 from fl.data.schema import Schema
 from fl.tasks.conversion import ConversionOptions
+from fl.tasks.targeting import TargetingOptions
 
 Numbers = npt.NDArray[np.number]
 
@@ -61,4 +62,7 @@ class TaskConfig(Protocol):
         """The task in this schema, with one of ``models``."""
 
 
-TASKS: dict[str, type[TaskConfig]] = {"conversion": ConversionOptions}
+TASKS: dict[str, type[TaskConfig]] = {
+    "conversion": ConversionOptions,
+    "targeting": TargetingOptions,
+}

@@ -18,6 +18,7 @@ from fl.errors import InputError
 
 FILED = ("online_shoppers", "bank_marketing", "invehicle_coupon", "heart_disease", "adult")
 ASKED = ("dominicks_beer", "online_retail_customers")  # see test_benchmark_sets.py
+TRIALS = ("hillstrom", "karlan_list")  # see test_trials.py
 FEW = Natural(min_customers=100)  # publishers' tiniest groups cannot be split
 
 
@@ -40,7 +41,7 @@ def by_brand(data: DataSet) -> dict[str, BrandTable]:
 
 
 def test_the_catalogue_names_each_set_as_it_names_itself() -> None:
-    assert set(DATASETS) == {*FILED, *ASKED, "panel", "panel_stores", "table"}
+    assert set(DATASETS) == {*FILED, *ASKED, *TRIALS, "panel", "panel_stores", "table"}
     assert all(DATASETS[name]().name == name for name in DATASETS)
 
 

@@ -33,6 +33,7 @@ KEYS = {
     "version", "status", "experiment", "question", "config", "versions", "machine", "commit",
     "seeds", "evaluation", "privacy", "secure_sum", "runtime", "data", "seconds", "tuning", "absent",
     "history", "calibration", "additive", "gains", "gains_by_privacy", "statements", "arrays",
+    "schema",
 }  # fmt: skip
 
 
