@@ -280,7 +280,9 @@ def _finetune(
             {brand: PlainSum()},  # nothing is sent, so nothing is added
         )
         requests[brand] = Request("finetune", 1, tune.broadcast(start))
-    replies = federation(bench.settings.runtime, nodes, bench.paths).ask(requests)
+    replies = federation(bench.settings.runtime, nodes, bench.paths, len(bench.settings.seeds)).ask(
+        requests
+    )
     models = {  # of other brands the reason is in their log; they have no model here
         brand: nodes[brand].memory.personal["personal"]
         for brand in brands

@@ -147,7 +147,7 @@ def _run(
         nodes[name].memory.arrays = arrays
         nodes[name].memory.personal.update(personal)
     coordinator = Coordinator(
-        federation(how.runtime, nodes, bench.paths),
+        federation(how.runtime, nodes, bench.paths, len(how.seeds)),
         algorithm,
         recipe.plan,
         summing,
@@ -256,7 +256,9 @@ def _in_force(
             1,
             {},
             kind="headcount",
-            federation=federation(bench.settings.runtime, nodes, bench.paths),
+            federation=federation(
+                bench.settings.runtime, nodes, bench.paths, len(bench.settings.seeds)
+            ),
             algorithm=query,
             plan=plan,
             summing=summing,

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from clients.node import BrandNode
+from experiments.crew import Crew
 from fl.brand import LocalBrand
 from fl.cohort.together import Together
 from fl.contracts import Federation
@@ -75,13 +76,18 @@ def cores() -> int:
 
 
 def federation(
-    runtime: Runtime, nodes: Mapping[str, BrandNode[Any]], paths: Counter[str]
+    runtime: Runtime, nodes: Mapping[str, BrandNode[Any]], paths: Counter[str], seeds: int = 1
 ) -> Federation:
-    """The nodes under this runtime; ``paths`` counts how trainings were computed, and why so."""
+    """The nodes under this runtime.
+
+    Args:
+        paths: counts how trainings were computed, and why so.
+        seeds: how many seeds share the workers.
+    """
     if runtime.name == "inprocess":
         return InProcessFederation({name: node.handle for name, node in nodes.items()})
     rows = {name: node.splits["train"] for name, node in nodes.items() if "train" in node.splits}
-    together = Together(rows, runtime.block, paths)
+    together = Together(rows, runtime.block, paths, Crew(runtime.for_each(seeds)))
     halves = {name: node.converse for name, node in nodes.items()}
     lockstep: CohortFederation[tuple[LocalBrand[Any], Ask], Answer]
     lockstep = CohortFederation(halves, together)

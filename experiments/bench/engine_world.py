@@ -107,9 +107,9 @@ class World:
         rng = numpy_generator(1, "cohort", number)
         return sorted(rng.choice(BRANDS, self.case.cohort, replace=False).tolist())
 
-    def side(self, runtime: str) -> Side:
+    def side(self, runtime: str, workers: int = 1) -> Side:
         """The framework under one runtime."""
-        return Side(self, Runtime(runtime, workers=1))
+        return Side(self, Runtime(runtime, workers=workers))
 
     def bare(self, flow: Flow) -> Callable[[], None]:
         """The same work without the framework."""

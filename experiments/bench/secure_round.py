@@ -3,8 +3,9 @@
 Every brand trains a perceptron for one epoch over 2,000 rows of its own, in batches of 64, without
 a privacy plan (with one, training takes longer and the sum does not). Rounds with ``plain`` and
 with ``brandagg`` (mode ``recover``, then ``retry``) take turns; of each the median is reported, and
-of the overhead the median of the differences between neighbours, in percent of a plain round. The
-``cpu`` figures count the processor's time, which other jobs disturb less.
+of the overhead the median of the differences between neighbours, in percent of a plain round
+(``overhead``) and of the round it is part of (``share``). The ``cpu`` figures count the processor's
+time, which other jobs disturb less.
 
 One process plays all brands, so what several of them would work out alike is worked out once
 (``fl/privacy/secagg/once.py``). In ``..._alone`` it is not: every brand and the coordinator verify
@@ -110,7 +111,8 @@ def measure(rounds: int = 25) -> list[dict[str, Any]]:
         side.round()
     times = np.array([[side.round() for side in sides] for _ in range(rounds)])
     typical = np.median(times, axis=0)
-    percent = 100 * np.median(times[:, 1:] - times[:, :1], axis=0) / typical[0]
+    more = np.median(times[:, 1:] - times[:, :1], axis=0)
+    percent, share = 100 * more / typical[0], 100 * more / (typical[0] + more)
     names = ("brandagg", "retry", "brandagg_alone", "retry_alone")
     values: dict[str, tuple[float, str]] = {"round_ms_plain": (typical[0, 0], "ms")}
     for at, name in enumerate(names):
@@ -119,6 +121,8 @@ def measure(rounds: int = 25) -> list[dict[str, Any]]:
         values[f"round_ms_{name}"] = (typical[at + 1, 0], "ms")
         values[f"overhead_percent{suffix}"] = (percent[at, 0], "%")
         values[f"overhead_cpu_percent{suffix}"] = (percent[at, 1], "%")
+        values[f"share_percent{suffix}"] = (share[at, 0], "%")
+        values[f"share_cpu_percent{suffix}"] = (share[at, 1], "%")
     return [
         {"case": CASE, "metric": name, "value": round(float(value), 3), "unit": unit}
         for name, (value, unit) in values.items()

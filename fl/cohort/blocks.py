@@ -10,6 +10,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from fl.arrays import Arrays
+from fl.cohort.compiled import Loop, train, unread
 from fl.cohort.descent import Descent
 from fl.cohort.formulas import DenseSignals, Formula, TableSignals, accumulate
 from fl.cohort.formulas import Signals as Stacked
@@ -60,12 +61,33 @@ class Member:
 
 
 def exact(
-    kernel: Kernel, stored: Sequence[Tensor], members: Sequence[Member], training: Training
+    kernel: Kernel,
+    stored: Sequence[Tensor],
+    members: Sequence[Member],
+    training: Training,
+    loop: Loop | None = None,
 ) -> tuple[Weights, list[int]]:
-    """End points and steps of members sorted by their steps, most first; no guarantee."""
+    """End points and steps of members sorted by their steps, most first; no guarantee.
+
+    Args:
+        loop: compiled, for this kernel; used where no momentum is asked for.
+    """
     weights = kernel.layout.stacked([m.start for m in members])
-    batches = Shuffled(stored, [m.share for m in members], training, [m.seed for m in members])
     descent = Descent(kernel.layout, training, [m.drift for m in members])
+    whole = loop if descent.fused else None
+    shares, seeds = [m.share for m in members], [m.seed for m in members]
+    batches = Shuffled(stored, shares, training, seeds, compiled=whole is not None)
+    if whole is not None:
+        row, size = batches.rows()
+        rate, taken = training.learning_rate, batches.steps
+        train(
+            whole, weights, descent.push, stored, row, size, rate, descent.shrink,
+            drifts=not descent.still,
+        )  # fmt: skip
+        for step in range(0 if descent.still else taken[0]):
+            moving = weights.of_first(sum(own > step for own in taken))
+            descent.glide(moving, unread(weights))
+        return weights, batches.steps
     gradient = None if descent.fused else kernel.layout.zeros(len(members))
     rate, active = training.learning_rate, len(members)
     here, into = weights, gradient

@@ -15,6 +15,8 @@ from fl.arrays import Arrays
 from fl.cohort.stacks import Layout, Weights
 from fl.doors import Drift, Training
 
+_ALL = slice(None)
+
 
 class Descent:
     """The steps of one block.
@@ -22,6 +24,7 @@ class Descent:
     Attributes:
         fused: whether a gradient may be added to the weights in place (:meth:`glide` first).
         still: whether a parameter without a gradient stays where it is.
+        shrink, push: of each brand's step, where it is fused; a push is times the rate.
     """
 
     def __init__(self, layout: Layout, training: Training, drifts: Sequence[Drift]) -> None:
@@ -29,20 +32,25 @@ class Descent:
         pulls = [d.pull if d.anchor else 0.0 for d in drifts]
         self._back = training.weight_decay + torch.tensor(pulls)
         self._decays = bool(training.weight_decay) or any(pulls)
-        self._push = _push(layout, drifts, pulls)  # pull * anchor - offset
+        self.push = _push(layout, drifts, pulls)  # pull * anchor - offset
         self._velocity = layout.zeros(len(drifts)) if training.momentum else None
         self.fused = self._velocity is None
-        self.still = self.fused and not self._decays and self._push is None
-        self._shrink = 1 - training.learning_rate * self._back
+        self.still = self.fused and not self._decays and self.push is None
+        self.shrink = 1 - training.learning_rate * self._back
 
-    def glide(self, weights: Weights) -> None:
-        """All of a step but its gradient, after the gradient was made and before it is added."""
+    def glide(self, weights: Weights, places: slice = _ALL) -> None:
+        """All of a step but its gradient, after the gradient was made and before it is added.
+
+        Args:
+            places: which of the parameters.
+        """
+        parts = weights.parts[places]
         if self._decays:
-            for part in weights.parts:
-                part.mul_(_along(self._shrink, part))
-        if self._push is not None:
-            push = self._push.of_first(weights.brands).parts
-            torch._foreach_add_(weights.parts, push, alpha=self._how.learning_rate)
+            for part in parts:
+                part.mul_(_along(self.shrink, part))
+        if self.push is not None:
+            push = self.push.of_first(weights.brands).parts[places]
+            torch._foreach_add_(parts, push, alpha=self._how.learning_rate)
 
     def step(self, weights: Weights, gradient: Weights) -> None:
         """One whole step; ``gradient`` is used up."""
@@ -58,8 +66,8 @@ class Descent:
         if self._decays:
             for g, w in zip(gradient.parts, weights.parts, strict=True):
                 g.addcmul_(w, _along(self._back, w))
-        if self._push is not None:
-            torch._foreach_sub_(gradient.parts, self._push.of_first(weights.brands).parts)
+        if self.push is not None:
+            torch._foreach_sub_(gradient.parts, self.push.of_first(weights.brands).parts)
         torch._foreach_mul_(velocity.parts, self._how.momentum)
         torch._foreach_add_(velocity.parts, gradient.parts)
         return velocity

@@ -186,13 +186,17 @@ class Sums:
 
 
 class Net:
-    """``head(act(... act(W [x, table[code]] + b)))``; the table is the first parameter."""
+    """``head(act(... act(W [x, table[code]] + b)))``; the table is the first parameter.
+
+    Attributes:
+        tanh: or ReLU.
+    """
 
     descend = descend
 
     def __init__(self, model: MlpModule) -> None:
         self.layout = Layout.of(model)
-        self._model, self._tanh = model, model.activation == "tanh"
+        self._model, self.tanh = model, model.activation == "tanh"
         inputs = self.layout.shapes[1][1]  # of the first layer's weight: numbers, then embeddings
         self._numbers = inputs - len(model.offsets_g) * model.embedding.embedding_dim
 
@@ -224,7 +228,7 @@ class Net:
         seen = [h]
         for i in range(0, len(views) - 2, 2):
             h = torch.baddbmm(views[i + 1].unsqueeze(1), h, views[i].transpose(1, 2))
-            h = h.tanh_() if self._tanh else h.relu_()
+            h = h.tanh_() if self.tanh else h.relu_()
             seen.append(h)
         z = torch.baddbmm(views[-1].unsqueeze(1), h, views[-2].transpose(1, 2)).squeeze(2)
         r_am = z.sigmoid_().sub_(y_am)
@@ -236,7 +240,7 @@ class Net:
             found.append(DenseSignals(i + 1, seen[i // 2], d))
             if i:
                 h, d = seen[i // 2], torch.bmm(d, views[i])
-                d = d.mul_(1 - h * h) if self._tanh else d.mul_(h > 0)
+                d = d.mul_(1 - h * h) if self.tanh else d.mul_(h > 0)
         if columns:
             d = torch.bmm(d, views[0][:, :, self._numbers :])
             found.append(TableSignals(0, code_amg, place, d.view(*place.shape, width)))

@@ -28,10 +28,18 @@ class Shuffled:
 
     Attributes:
         steps: of each brand.
+
+    Args:
+        compiled: whether only :meth:`rows` will be asked for.
     """
 
     def __init__(
-        self, stored: Batch, shares: Sequence[Share], training: Training, seeds: Sequence[int]
+        self,
+        stored: Batch,
+        shares: Sequence[Share],
+        training: Training,
+        seeds: Sequence[int],
+        compiled: bool = False,
     ) -> None:
         kinds = sorted({share.rows for share in shares}, reverse=True)
         self._stored, self._size, self._kinds = stored, training.batch_size, len(kinds)
@@ -39,11 +47,12 @@ class Shuffled:
         by_kind = [steps(rows, training) for rows in kinds]
         self.steps = [by_kind[kind] for kind in self._kind.tolist()]
         sizes = torch.tensor([self._batch_sizes(rows, training) for rows in kinds])
+        self._sizes, self._shares = sizes, shares
         self._widest = sizes.amax(0).tolist()
         inside = torch.arange(self._size) < sizes[:, :, None]
         self._mean = inside / sizes.clamp(min=1)[:, :, None]
         self._per_epoch = -(-kinds[0] // self._size)
-        self._whole = self._in_place(shares, training)
+        self._whole = self._in_place(shares, training, copy=not compiled)
         if self._whole is None:
             lines = [
                 self._line(share, training, seed) for share, seed in zip(shares, seeds, strict=True)
@@ -64,6 +73,17 @@ class Shuffled:
         mean = self._mean[:, step, :m]
         return batch, mean if self._kinds == 1 else mean[self._kind[:active]]
 
+    def rows(self) -> tuple[Tensor, Tensor]:
+        """Every step's rows ``[a, s, m]`` and their numbers ``[a, s]``; beyond them is padding."""
+        size = self._sizes[self._kind]
+        if self._whole is None:
+            return self._row, size
+        steps, m = len(self._widest), torch.arange(self._size)
+        start = torch.arange(steps) % self._per_epoch * self._size
+        last = self._shares[0].rows - 1
+        within = (start[:, None] + m).clamp(max=last)
+        return torch.tensor([s.first for s in self._shares])[:, None, None] + within, size
+
     def _batch_sizes(self, rows: int, training: Training) -> list[int]:
         """Of the steps of a brand with so many rows; 0 from its last one on."""
         whole, rest = divmod(rows, self._size)
@@ -71,7 +91,7 @@ class Shuffled:
         n = steps(rows, training)
         return (epoch * -(-n // len(epoch)))[:n] + [0] * (self.steps[0] - n)
 
-    def _in_place(self, shares: Sequence[Share], training: Training) -> Batch | None:
+    def _in_place(self, shares: Sequence[Share], training: Training, *, copy: bool) -> Batch | None:
         """All brands' rows ``[a, rows, ...]``, where they are equal in number and in stored order;
         without copying where they lie side by side."""
         if training.shuffle or self._kinds > 1:
@@ -80,6 +100,8 @@ class Shuffled:
         if all(share.first == first + i * rows for i, share in enumerate(shares)):
             stop = first + rows * brands
             return [part[first:stop].view(brands, rows, *part.shape[1:]) for part in self._stored]
+        if not copy:
+            return []
         return [
             torch.stack([part[s.first : s.first + rows] for s in shares]) for part in self._stored
         ]

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -15,9 +15,11 @@ import torch
 from fl.arrays import Arrays
 from fl.brand import STAYS, LocalBrand
 from fl.cohort.blocks import Kernel, Member, clipped, exact
+from fl.cohort.compiled import Loop, loop_for
 from fl.cohort.formulas import Formula, formula_for
 from fl.cohort.functional import functional_for
 from fl.cohort.orders import Share
+from fl.cohort.stacks import Weights
 from fl.contracts import NodeId
 from fl.doors import Answer, Ask, Personal, Query, Train, Training
 from fl.privacy.blocks import CustomerBlock, Customers, batching
@@ -28,7 +30,33 @@ _log = logging.getLogger(__name__)
 _CACHE = 1 << 21  # float32 numbers that a block may touch in a step: 8 MB, some of the L3 cache
 _INDEX = 1 << 22  # row numbers of one block's batches, all steps together
 
-FORMULA, FUNCTIONAL, LOOP = "formula", "torch.func", "one by one"
+COMPILED, FORMULA, FUNCTIONAL, LOOP = "compiled", "formula", "torch.func", "one by one"
+
+
+Computed = tuple[list[torch.Tensor], list[int]]  # parameters [a, ...], and steps of each brand
+Compute = Callable[["Block"], Computed]
+Many = Callable[[Compute, Sequence["Block"]], Sequence[Computed | Exception]]
+
+
+def in_turn(compute: Compute, blocks: Sequence[Block]) -> list[Computed | Exception]:
+    """One block after the other, in this process."""
+    made: list[Computed | Exception] = []
+    for block in blocks:
+        try:
+            made.append(compute(block))
+        except Exception as error:
+            made.append(error)
+    return made
+
+
+@dataclass(frozen=True, slots=True)
+class Block:
+    """All that computing a block needs beside the rows; it can be sent to another process."""
+
+    brands: tuple[NodeId, ...]
+    members: tuple[Member, ...]
+    training: Training
+    plan: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,13 +77,16 @@ class Together:
         rows: every brand's train rows.
         block: brands in a block, >= 1; None: as many as fit the cache.
         paths: how often which way was taken, by way and reason.
+        many: computes blocks, most work first; in which process cannot matter.
+        compiled: whether to use compiled loops where numba is installed.
     """
 
     rows: Mapping[NodeId, Any]
     block: int | None = None
     paths: Counter[str] = field(default_factory=Counter)
+    many: Many = in_turn
+    compiled: bool = True
     _kernels: dict[tuple[int, bool], Stored | str] = field(default_factory=dict)
-    _customers: dict[NodeId, Customers] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.block is not None and self.block < 1:
@@ -65,6 +96,8 @@ class Together:
         """The answer to each ask, or what its brand would have raised."""
         answers: list[Answer | Exception] = [RuntimeError("not answered")] * len(asked)
         groups: dict[tuple[int, ...], list[Job]] = {}
+        plans: list[Any] = []
+        loops: list[Any] = []
         for i, (brand, ask) in enumerate(asked):
             try:
                 seed = brand.admitted(ask)
@@ -73,7 +106,7 @@ class Together:
                     answers[i] = brand.opened(ask, seed)
                 else:
                     plan = brand.plan if isinstance(ask, Train) else STAYS
-                    key = (id(brand.task), id(plan), id(brand.training))
+                    key = (id(brand.task), _place(plan, plans), _place(brand.training, loops))
                     groups.setdefault(key, []).append(Job(i, brand, ask, seed))
             except Exception as error:
                 answers[i] = error
@@ -89,29 +122,30 @@ class Together:
         stored = (
             self._stored(first.brand, kind == "clipped") if kind else f"{plan.name} is not batched"
         )
-        alone = [job for job in jobs if not self._stackable(job, stored)]
-        for job in alone:
-            self.paths[
-                f"{LOOP}: {stored if isinstance(stored, str) else 'no rows, or others'}"
-            ] += 1
+        left: list[Job] = []
+        for job in jobs:
+            if not isinstance(stored, str) and self._stackable(job, stored):
+                left.append(job)
+                continue
+            reason = stored if isinstance(stored, str) else "no rows, or others"
+            self.paths[f"{LOOP}: {reason}"] += 1
             answers[job.place] = _by_itself(job)
         if isinstance(stored, str):
             return
-        left = [job for job in jobs if self._stackable(job, stored)]
-        for block in self._blocks(left, stored):
-            self.paths[f"{stored.way}"] += len(block)
-            try:
-                ends, taken = self._run(block, stored, plan)
-            except Exception as error:
-                for job in block:
-                    answers[job.place] = error
+        groups = self._blocks(left, stored)
+        self.paths[stored.way] += len(left)
+        sent = [_sent(group, stored, plan) for group in groups]
+        for group, found in zip(groups, self.many(stored.compute, sent), strict=True):
+            if isinstance(found, Exception):
+                for job in group:
+                    answers[job.place] = found
                 continue
-            for job, end, steps_taken in zip(block, ends.by_brand(), taken, strict=True):
+            parts, taken = found
+            ends = Weights(stored.kernel.layout, parts).by_brand()
+            for job, end, steps_taken in zip(group, ends, taken, strict=True):
                 answers[job.place] = _answered(job, end, steps_taken)
 
-    def _stackable(self, job: Job, stored: Stored | str) -> bool:
-        if isinstance(stored, str):
-            return False
+    def _stackable(self, job: Job, stored: Stored) -> bool:
         mine = stored.shares.get(job.brand.name)
         own = self.rows.get(job.brand.name) is job.brand.splits["train"]
         return own and mine is not None and mine.rows > 0
@@ -139,33 +173,11 @@ class Together:
         most = max(1, min(most, _INDEX // max(1, longest)))
         return -(-len(jobs) // -(-len(jobs) // most))
 
-    def _run(self, block: Sequence[Job], stored: Stored, plan: Any) -> Any:
-        members = [
-            Member(stored.shares[j.brand.name], j.ask.start, j.ask.drift, j.seed) for j in block
-        ]
-        training = block[0].brand.training
-        with torch.no_grad():
-            if batching(plan) == "exact":
-                return exact(stored.kernel, stored.parts, members, training)
-            brands = [
-                (self._by_customer(job.brand), m.share.first)
-                for job, m in zip(block, members, strict=True)
-            ]
-            private = CustomerBlock(plan, training, brands, [job.seed for job in block])
-            if stored.formula is None:
-                raise TypeError("Expected a formula: customers are clipped by layer.")
-            return clipped(stored.formula, stored.parts, members, training, private)
-
-    def _by_customer(self, brand: LocalBrand[Any]) -> Customers:
-        if brand.name not in self._customers:
-            self._customers[brand.name] = Customers.of(self.rows[brand.name].customer_b)
-        return self._customers[brand.name]
-
     def _stored(self, brand: LocalBrand[Any], private: bool) -> Stored | str:
         """The kernel and all brands' rows in its form, once for a training."""
         key = (id(brand.task), private)
         if key not in self._kernels:
-            self._kernels[key] = _made(brand, self.rows, private)
+            self._kernels[key] = _made(brand, self.rows, private, self.compiled)
         return self._kernels[key]
 
 
@@ -177,6 +189,9 @@ class Stored:
         way: how it is counted.
         parts: tensors over all rows.
         shares: each brand's rows among them.
+        rows: each brand's rows as they are.
+        loop: compiled, or None.
+        customers: each brand's rows by customer, once they were needed.
     """
 
     way: str
@@ -184,9 +199,45 @@ class Stored:
     parts: Sequence[torch.Tensor]
     shares: Mapping[NodeId, Share]
     formula: Formula | None
+    rows: Mapping[NodeId, Any]
+    loop: Loop | None = None
+    customers: dict[NodeId, Customers] = field(default_factory=dict)
+
+    @torch.no_grad()
+    def compute(self, block: Block) -> Computed:
+        """End points of a block."""
+        if batching(block.plan) == "exact":
+            weights, taken = exact(
+                self.kernel, self.parts, block.members, block.training, self.loop
+            )
+            return weights.parts, taken
+        if self.formula is None:
+            raise TypeError("Expected a formula: customers are clipped by layer.")
+        for name in block.brands:
+            if name not in self.customers:
+                self.customers[name] = Customers.of(self.rows[name].customer_b)
+        brands = [
+            (self.customers[name], member.share.first)
+            for name, member in zip(block.brands, block.members, strict=True)
+        ]
+        seeds = [member.seed for member in block.members]
+        private = CustomerBlock(block.plan, block.training, brands, seeds)
+        weights, taken = clipped(self.formula, self.parts, block.members, block.training, private)
+        return weights.parts, taken
 
 
-def _made(brand: LocalBrand[Any], rows: Mapping[NodeId, Any], private: bool) -> Stored | str:
+def _sent(jobs: Sequence[Job], stored: Stored, plan: Any) -> Block:
+    names = tuple(job.brand.name for job in jobs)
+    members = tuple(
+        Member(stored.shares[name], job.ask.start, job.ask.drift, job.seed)
+        for name, job in zip(names, jobs, strict=True)
+    )
+    return Block(names, members, jobs[0].brand.training, plan)
+
+
+def _made(
+    brand: LocalBrand[Any], rows: Mapping[NodeId, Any], private: bool, compiled: bool
+) -> Stored | str:
     model = brand.task.model(torch_generator(brand.seed, "unused initial weights"))
     formula = formula_for(brand.task, model)
     there = [r for r in rows.values() if len(r)]
@@ -203,7 +254,18 @@ def _made(brand: LocalBrand[Any], rows: Mapping[NodeId, Any], private: bool) -> 
         first += len(r)
     made = [kernel.inputs(r) for r in rows.values()]
     parts = [torch.cat(part) for part in zip(*made, strict=True)]
-    return Stored(FORMULA if formula else FUNCTIONAL, kernel, parts, shares, formula)
+    loop = loop_for(formula, parts[1].shape[1]) if compiled and not private and formula else None
+    way = FORMULA if formula else FUNCTIONAL
+    return Stored(COMPILED if loop else way, kernel, parts, shares, formula, rows, loop)
+
+
+def _place(thing: Any, known: list[Any]) -> int:
+    """Which of the few known things it equals; it joins them if it is new."""
+    for i, other in enumerate(known):
+        if other is thing or other == thing:
+            return i
+    known.append(thing)
+    return len(known) - 1
 
 
 def _by_itself(job: Job) -> Answer | Exception:

@@ -19,15 +19,19 @@ from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.finetune import FineTune
 from fl.algorithms.query import evaluation, headcount
 from fl.arrays import Arrays
-from fl.cohort.together import FORMULA, FUNCTIONAL, LOOP, Together
+from fl.cohort.together import COMPILED, FORMULA, FUNCTIONAL, LOOP, Together, in_turn
 from fl.config import choose
 from fl.contracts import Algorithm, Federation, Request, Unit
+from fl.data.schema import Schema
 from fl.doors import Training
 from fl.errors import Code
 from fl.events import Composed
 from fl.federation.cohort import CohortFederation
+from fl.models.logistic import Logistic
+from fl.models.mlp import Mlp
 from fl.privacy import PLANS, BrandAgg, PlainSum, Plan
 from fl.round import coordinate
+from fl.tasks.conversion import Conversion
 from tests import worlds
 from tests.privacy.plans import TESTS, Booked, Exhausted
 
@@ -239,6 +243,30 @@ def test_a_brand_without_rows_takes_part_as_in_process() -> None:
         assert together.paths[FORMULA] == 6
 
 
+def test_equal_loops_go_together_and_different_ones_apart() -> None:
+    def own_loops(nodes: dict[str, BrandNode]) -> None:
+        for name, node in nodes.items():
+            node.training = Training(0.5 if name < "b2" else 0.1, batch_size=16)
+
+    states, kept, together = both(EVERY["fedavg"], in_force("none"), change=own_loops)
+    assert_same(states, kept)
+    blocks: list[int] = []
+    task = worlds.task()
+    nodes = worlds.nodes(task, brands=4)
+    own_loops(nodes)
+    federation, together = cohort(nodes)
+
+    def seen(compute: Any, work: Any) -> Any:
+        blocks.extend(len(block.members) for block in work)
+        return in_turn(compute, work)
+
+    together.many = seen
+    algorithm = EVERY["fedavg"]
+    request = Request("train", 1, algorithm.broadcast(algorithm.init(worlds.first_params(task))))
+    federation.ask({name: request for name in nodes})
+    assert blocks == [2, 2]
+
+
 def test_what_is_not_paid_for_is_not_computed() -> None:
     task, plan = worlds.task(), in_force("local")
     nodes = worlds.nodes(task, plan=plan, brands=4)
@@ -252,6 +280,59 @@ def test_what_is_not_paid_for_is_not_computed() -> None:
     )  # fmt: skip
     assert done.collected.absent == {"b2": Code.BUDGET}
     assert together.paths == {FORMULA: 3}
+
+
+NUMBERS = Schema(worlds.SCHEMA.columns[:2], label="converted")
+SHALLOW = {"linear": Logistic(), "relu": Mlp(activation="relu"), "tanh": Mlp(hidden=(5,))}
+LOOPS = (
+    Training(learning_rate=0.3, batch_size=7, epochs=3, weight_decay=0.05),
+    Training(learning_rate=0.3, batch_size=16, steps=11),
+    Training(learning_rate=0.3, batch_size=16, epochs=2, shuffle=False),
+)
+
+
+@pytest.mark.parametrize("training", LOOPS, ids=repr)
+@pytest.mark.parametrize("model", SHALLOW)
+@pytest.mark.parametrize("compiled", [True, False])
+def test_compiled_loops_end_as_in_process(model: str, training: Training, compiled: bool) -> None:
+    pytest.importorskip("numba", reason="the extra [compiled] is not installed")
+    task = Conversion(NUMBERS, SHALLOW[model])
+    for name in ("fedavg", "fedprox", "scaffold"):
+        states, kept, together = both(
+            EVERY[name], in_force("none"), task=task, training=training, compiled=compiled
+        )
+        assert_same(states, kept)
+        assert set(together.paths) == {COMPILED if compiled else FORMULA}
+
+
+def test_a_compiled_loop_drops_only_the_brand_whose_loss_is_not_a_number() -> None:
+    pytest.importorskip("numba", reason="the extra [compiled] is not installed")
+
+    def spoiled(nodes: dict[str, BrandNode]) -> None:
+        nodes["b1"].splits["train"].x_bf[3] = float("nan")
+        nodes["b2"].splits["train"].x_bf[3] = float("inf")
+
+    for model in SHALLOW.values():
+        task = Conversion(NUMBERS, model)
+        states, kept, together = both(EVERY["fedavg"], in_force("none"), task=task, change=spoiled)
+        assert kept[1][3] == [dict.fromkeys(("b1", "b2"), Code.NOT_FINITE)] * 2
+        assert_same(states, kept)
+        assert set(together.paths) == {COMPILED}
+
+
+def test_equal_brands_in_stored_order_are_read_where_they_lie() -> None:
+    def equal(nodes: dict[str, BrandNode]) -> None:
+        for node in nodes.values():
+            node.splits = {**node.splits, "train": node.splits["train"].span(0, 37)}
+
+    training = Training(learning_rate=0.3, batch_size=8, epochs=2, shuffle=False)
+    for compiled in (True, False):
+        for model in (Conversion(NUMBERS, Logistic()), worlds.task("mlp")):
+            states, kept, _ = both(
+                EVERY["fedavg"], in_force("none"), task=model, training=training, change=equal,
+                compiled=compiled,
+            )  # fmt: skip
+            assert_same(states, kept)
 
 
 class Gated(nn.Module):

@@ -14,9 +14,9 @@ import numpy as np
 from fl.arrays import Arrays
 from fl.contracts import Federation, NodeId, Reply, Request, Scalar
 from fl.errors import Code, Refused
-from fl.privacy.secagg import fixedpoint, keys, tag, transcript, wire
+from fl.privacy.secagg import fixedpoint, keys, received, tag, transcript, wire
 from fl.privacy.secagg.identity import SIGNATURE
-from fl.privacy.secagg.masks import MASK, Ring, hash_of, hashes_of
+from fl.privacy.secagg.masks import MASK, Ring, hash_of
 from fl.privacy.secagg.profiles import KEM_CIPHERTEXT, TAG
 from fl.privacy.secagg.shamir import SECRET, SHARE
 from fl.privacy.secagg.terms import Terms
@@ -164,23 +164,21 @@ class Attempt:
         )
         sid = self.about.sid
         h2 = view("members", sid, self.h1, pack_members(self.members))
-        entries = {
-            i: fixedpoint.received(reply.arrays, self.length) for i, reply in replies.items()
-        }
-        hashes = dict(zip(entries, hashes_of(list(entries.values()), self.threads), strict=True))
+        sent = received.vectors(replies, self.length, self.terms, sid, self.threads)
         total: Ring = np.zeros(self.length, "<u4")
 
         def add(i: int, reply: Reply) -> None:
-            vector, signature = entries[i], blob(reply.config, "signature", SIGNATURE)
+            vector, y = sent[i]
+            signature = blob(reply.config, "signature", SIGNATURE)
             sealed = blob(reply.config, "tag", tag.SIZE)
             if vector is None:
                 raise ValueError("Expected a vector of the ring.")
-            message = transcript.masked_message(sid, h2, hashes[i])
+            message = transcript.masked_message(sid, h2, y)
             if not self.terms.signed(i, sid, message, signature):
                 raise Refused(Code.BAD_SIGNATURE)
             np.add(total, vector, out=total)
             self.tag = tag.add(self.tag, int.from_bytes(sealed, "little"))
-            self.survivors[i] = hashes[i] + signature
+            self.survivors[i] = y + signature
 
         self._take(replies, add)
         self._enough(self.survivors)

@@ -117,7 +117,8 @@ class BrandHalf:
                 raise Refused(Code.OUT_OF_ORDER)
             if fixedpoint.layout(update.sums) != session.layout:
                 raise Refused(Code.MALFORMED)
-            vector = fixedpoint.encode(update, self.terms.rules.scale_bits, self.terms.most)
+            bits, most = self.terms.rules.scale_bits, self.terms.most
+            vector = fixedpoint.encode(update, bits, most, self.threads)
         except Refused as refusal:
             self.witness.refuse(wire.evidence(request), refusal.code)
             raise
@@ -185,7 +186,7 @@ class BrandHalf:
             root,
         )
         found = Session(*now, about.number, kind=about.kind, stage=ADVERTISED)
-        return replace(found, sid=about.sid, model=about.model, layout=about.layout)
+        return found._replace(sid=about.sid, model=about.model, layout=about.layout)
 
     def _keys(self, request: Request, session: Session, memory: Memory) -> Reply:
         """Steps 2-3."""
@@ -208,10 +209,10 @@ class BrandHalf:
             raw = blob(request.config, "adverts")
             ready, _ = keys.accept(session, raw, self.index, self.terms)
             h2 = view("members", ready.sid, ready.h1, ready.everyone)
-            ready = replace(ready, stage=ADMITTED, members=ready.everyone, h2=h2)
+            ready = ready._replace(stage=ADMITTED, members=ready.everyone, h2=h2)
         self._check_model(request, session, memory)
         cached = memory.protocol.get("encoding", b"")
-        if cached.startswith(_occasion(ready)):
+        if cached and cached.startswith(_occasion(ready)):
             return self._mask(ready, np.frombuffer(cached[HASH:], "<u4").copy(), memory)
         save(ready, memory)
         return None
@@ -240,13 +241,20 @@ class BrandHalf:
         masks = unpack(session.masks, MASK)
         plus = [key for j, key in masks.items() if j >= me]
         minus = [key for j, key in masks.items() if j < me]
-        tag_key = tag.tag_key(self.federation_key, sid, profile)
-        own, y = seal(vector, plus, minus, tag_key, profile, self.threads)
+        own, y = seal(vector, plus, minus, self._weights(sid, len(vector)), profile, self.threads)
         sealed = tag.add(own, tag.mask(plus, minus)).to_bytes(tag.SIZE, "little")
-        done = replace(session, stage=MASKED, y=y, masks=b"", root=b"", kem=b"")
+        done = session._replace(stage=MASKED, y=y, masks=b"", root=b"", kem=b"")
         save(done, memory)
         signature = self.terms.sign(self.identity, sid, masked_message(sid, session.h2, y))
+        vector.flags.writeable = False
+        self.terms.once(sid, ("y", me), lambda: (vector, y))
         return Reply(Code.OK, {"y": vector}, {"signature": signature, "tag": sealed})
+
+    def _weights(self, sid: bytes, size: int) -> tag.Weights:
+        key, profile = self.federation_key, self.terms.rules.algorithms
+        return self.terms.once(
+            sid, ("weights", key, size), lambda: tag.weights(key, sid, profile, size)
+        )
 
     def _consent(self, request: Request, session: Session, memory: Memory) -> Reply:
         """Steps 6-7: one list of survivors in a round, whatever is asked later."""

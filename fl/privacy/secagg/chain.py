@@ -134,19 +134,22 @@ def _follow(
 ) -> Place:
     terms, follow = guide.terms, guide.follow
     try:
-        values, took_part = _checked(line, session, terms)
-        about = transcript.round_of(terms, values)
+        values, about = terms.once(session.sid, line, lambda: _attested(line, terms))
+        took_part = _took_part(values, about.sid, session)
+        if not took_part:
+            transcript.check_line(terms, line)
         if about.previous != place.root or about.sequence <= place.sequence:
             raise ValueError("does not follow")
-        if values["outcome"] != "ok" or hash_of(total, guide.threads).hex() != values["sum"]:
-            raise ValueError("another sum")
 
-        def step() -> bytes:
-            return _step(values, about, total, memory, guide)
+        def step() -> tuple[Ring, bytes, bytes]:
+            after = _step(values, about, total, memory, guide)
+            return total, after, transcript.next_root(place.root, line)
 
         # what a root binds: all sums before it, and so the state that they led to
         known = (place.root, line, guide.federation_key, id(follow))
-        after = terms.once(session.sid, known, step)
+        checked, after, root = terms.once(session.sid, known, step)
+        if checked is not total and not np.array_equal(checked, total):
+            raise ValueError("another sum")
     except (ValueError, KeyError) as error:
         raise Refused(Code.BAD_RESULT) from error
     if not took_part:
@@ -155,7 +158,6 @@ def _follow(
             raise Refused(Code.MODEL_MISMATCH)
     if after:
         memory.protocol["state"] = after
-    root = transcript.next_root(place.root, line)
     return replace(place, sequence=about.sequence, root=root)
 
 
@@ -163,9 +165,11 @@ def _step(values: Line, about: Round, total: Ring, memory: Memory, guide: Guide)
     """The packed state after a sum that was checked; empty if it stays what it was.
 
     Raises:
-        ValueError: the sum is not one of this plan, or not the brands' own.
+        ValueError: the sum is not the line's, not one of this plan, or not the brands' own.
     """
     terms, follow, kind = guide.terms, guide.follow, about.kind
+    if values["outcome"] != "ok" or hash_of(total, guide.threads).hex() != values["sum"]:
+        raise ValueError("another sum")
     now = state(memory, guide.first)
     zero = follow.zero(kind, now)
     if total.shape != (fixedpoint.length(zero),):
@@ -180,15 +184,14 @@ def _step(values: Line, about: Round, total: Ring, memory: Memory, guide: Guide)
     return b"" if after is now else _packed(after)
 
 
-def _checked(line: str, session: Session, terms: Terms) -> tuple[Line, bool]:
-    """The values of a line; who handed out shares for its survivors has checked them already."""
-    values = terms.once(session.sid, line, lambda: transcript.attested(terms, line))
-    sid = transcript.round_of(terms, values).sid
-    took_part = (
-        session.stage == ANSWERED
-        and session.sid == sid
-        and session.h3 == view("survivors", sid, bytes.fromhex(str(values.get("survivors"))))
-    )
-    if not took_part:
-        return transcript.check_line(terms, line), False
-    return values, True
+def _attested(line: str, terms: Terms) -> tuple[Line, Round]:
+    """What a line says, and the round it is about. Guarantee: of ``transcript.attested``."""
+    values = transcript.attested(terms, line)
+    return values, transcript.round_of(terms, values)
+
+
+def _took_part(values: Line, sid: bytes, session: Session) -> bool:
+    """Whether this brand handed out shares for the line's survivors: then it has checked them."""
+    if session.stage != ANSWERED or session.sid != sid:
+        return False
+    return session.h3 == view("survivors", sid, bytes.fromhex(str(values.get("survivors"))))

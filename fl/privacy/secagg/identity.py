@@ -64,6 +64,10 @@ class Identity:
     """A long-lived signing key. It never travels; only its public half does."""
 
     _key: Ed25519PrivateKey = field(repr=False)
+    public: bytes = field(init=False)  # 32 bytes for the roster
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "public", self._key.public_key().public_bytes_raw())
 
     @classmethod
     def fresh(cls) -> Identity:
@@ -83,11 +87,6 @@ class Identity:
         Guarantee: none beyond that of the file.
         """
         return cls(Ed25519PrivateKey.from_private_bytes(raw))
-
-    @property
-    def public(self) -> bytes:
-        """32 bytes for the roster. Guarantee: reveals nothing that Ed25519 public keys do not."""
-        return self._key.public_key().public_bytes_raw()
 
     def sign(self, message: bytes) -> bytes:
         """64 bytes. Guarantee: unforgeable without the key (RFC 8032); deterministic."""

@@ -13,7 +13,6 @@ private key nor secret but a ``root``: it opens the *escrow*, which holds the ke
 from __future__ import annotations
 
 import secrets
-from dataclasses import replace
 
 from fl.errors import Code, Refused
 from fl.privacy.secagg import hybrid, shamir
@@ -55,18 +54,12 @@ def fresh(session: Session, index: int, head: bytes, identity: Identity, terms: 
     key = key_of(private)
     terms.once(sid, ("private", private), lambda: key)
     kem = secrets.token_bytes(KEM_SEED) if profile.hybrid else b""
-    advert = Advert(
-        index,
-        public_of(key),
-        commit(sid, index, root, "root"),
-        commit(sid, index, self_mask),
-        head,
-        kem_public_of(kem) if profile.hybrid else b"",
-        kem_public_of(hybrid.mask_seed(root, sid, profile)) if profile.hybrid else b"",
-    )
-    keys = advert.keys
+    public = [public_of(key), commit(sid, index, root, "root"), commit(sid, index, self_mask), head]
+    if profile.hybrid:
+        public += kem_public_of(kem), kem_public_of(hybrid.mask_seed(root, sid, profile))
+    keys = b"".join(public)  # of an ``Advert``
     record = keys + terms.sign(identity, sid, advert_message(sid, index, keys))
-    return replace(session, private=private, kem=kem, root=root, self_mask=self_mask, advert=record)
+    return session._replace(private=private, kem=kem, root=root, self_mask=self_mask, advert=record)
 
 
 def pair_keys(
@@ -129,11 +122,17 @@ def accept(
     if not terms.vouched(sid, h1, near, is_signed):
         raise Refused(Code.BAD_SIGNATURE)
     masks, seals, opens = {}, {}, {}
+    known = terms.once(sid, ("pairs", h1), dict[tuple[int, int], tuple[bytes, bytes, bytes]])
     for j in near:
-        masks[j], seals[j], opens[j] = _agreed(session, records, h1, index, j, terms)
+        pair = (index, j) if index < j else (j, index)  # whose public keys h1 binds
+        if pair not in known:
+            known[pair] = _agreed(session, records[j][:KEY], h1, *pair, terms)
+        if index < j:
+            masks[j], seals[j], opens[j] = known[pair]
+        else:
+            masks[j], opens[j], seals[j] = known[pair]
     masks[index] = self_key(session.self_mask, sid, profile)
-    agreed = replace(
-        session,
+    agreed = session._replace(
         stage=SHARED,
         private=b"",
         h1=h1,
@@ -147,21 +146,15 @@ def accept(
 
 
 def _agreed(
-    session: Session, records: dict[int, bytes], h1: bytes, i: int, j: int, terms: Terms
+    session: Session, public: bytes, h1: bytes, low: int, high: int, terms: Terms
 ) -> tuple[bytes, bytes, bytes]:
-    """Of :func:`pair_keys`; ``i`` is this brand."""
-    sid, raw, (low, high) = session.sid, session.private, sorted((i, j))
-
-    def compute() -> tuple[bytes, bytes, bytes]:
-        key = terms.once(sid, ("private", raw), lambda: key_of(raw))
-        shared = agree(key, records[j][:KEY])
-        if shared is None:
-            raise Refused(Code.WEAK_KEY)
-        return pair_keys(shared, sid, h1, low, high, terms.rules.algorithms)
-
-    pair = ("pair", h1, low, high)  # both public keys are in the adverts behind h1
-    mask, upwards, downwards = terms.once(sid, pair, compute)
-    return (mask, upwards, downwards) if i == low else (mask, downwards, upwards)
+    """The keys of :func:`pair_keys` with the owner of ``public``."""
+    raw, sid = session.private, session.sid
+    key = terms.once(sid, ("private", raw), lambda: key_of(raw))
+    shared = agree(key, public)
+    if shared is None:
+        raise Refused(Code.WEAK_KEY)
+    return pair_keys(shared, sid, h1, low, high, terms.rules.algorithms)
 
 
 def deal(
@@ -188,7 +181,7 @@ def deal(
         j: profile.seal(seals[j], own[j + 1] + root[j + 1], header(session, index, j)) for j in near
     }
     escrow = pack({j: masks[j] for j in near})
-    dealt = replace(session, masks=pack(masks)) if profile.hybrid else session
+    dealt = session._replace(masks=pack(masks)) if profile.hybrid else session
     return dealt, {
         "shares": pack(sealed),
         "escrow": profile.seal(escrow_key(session.root, sid, profile), escrow, sid),
@@ -209,12 +202,12 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
     Guarantee: every share was sealed by its neighbour for this brand, in exactly this round, after
     it had seen the same list of adverts.
     """
-    profile, members = terms.rules.algorithms, unpack_members(blobs["members"])
-    everyone, near = unpack_members(session.everyone), unpack_members(session.neighbours)
-    among = set(members)
-    present = [j for j in near if j in among]
-    if index not in among or not among <= set(everyone):
-        raise Refused(Code.OWN_ENTRY if index not in among else Code.UNKNOWN_ROSTER)
+    profile, members = terms.rules.algorithms, set(unpack_members(blobs["members"]))
+    present = [j for j in unpack_members(session.neighbours) if j in members]
+    if index not in members:
+        raise Refused(Code.OWN_ENTRY)
+    if blobs["members"] != session.everyone and not members <= {*unpack_members(session.everyone)}:
+        raise Refused(Code.UNKNOWN_ROSTER)
     if len(members) < terms.rules.min_brands or len(present) + 1 < session.threshold:
         raise Refused(Code.TOO_FEW)
     sealed, masks, opens = (
@@ -224,20 +217,20 @@ def receive(session: Session, blobs: dict[str, bytes], index: int, terms: Terms)
     )
     if list(sealed) != present:
         raise Refused(Code.BAD_SHARE)
+    same = not profile.hybrid and len(masks) == len(present) + 1
     if profile.hybrid:
         masks, opens = hybrid.decapsulated(masks, opens, blobs, present, session, index, profile)
     shares = {}
     for j in present:
         opened = profile.open(opens[j], sealed[j], header(session, j, index))
-        if opened is None or len(opened) != PAIR:
+        if opened is None:
             raise Refused(Code.BAD_SHARE)
         shares[j] = opened
-    return replace(
-        session,
+    return session._replace(
         stage=ADMITTED,
         members=blobs["members"],
         h2=view("members", session.sid, session.h1, blobs["members"]),
-        masks=pack({j: masks[j] for j in (*present, index)}),
+        masks=session.masks if same else pack({j: masks[j] for j in (*present, index)}),
         shares=pack(shares),
         opens=b"",
     )

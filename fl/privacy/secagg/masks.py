@@ -94,8 +94,9 @@ class Masks:
             *((profile.stream(key[:_STREAM], start // 4), np.add) for key in plus),
             *((profile.stream(key[:_STREAM], start // 4), np.subtract) for key in minus),
         ]
-        self._buffer = bytearray(4 * min(CHUNK, size) + 15)  # the ciphers ask for a block of room
-        self._mask = np.frombuffer(self._buffer, "<u4", count=min(CHUNK, size))
+        entries = min(CHUNK, size)
+        self._buffer = np.empty(4 * entries + 15, np.uint8).data  # ciphers ask for a block of room
+        self._mask = np.frombuffer(self._buffer, "<u4", count=entries)
 
     def add_to(self, chunk: Ring) -> None:
         """Put the next stretch of every stream on ``chunk``, in place."""

@@ -8,11 +8,11 @@ a remembered answer is the answer. A deployed brand is alone in its process and 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Protocol, TypeVar, cast
 
 T = TypeVar("T")
+_NOTHING = object()
 _ROUNDS = 3  # whose answers are kept: a round, the one it follows, and an attempt that failed
 
 
@@ -34,7 +34,7 @@ class Remembered:
     """
 
     def __init__(self) -> None:
-        self._rounds: OrderedDict[bytes, dict[Hashable, object]] = OrderedDict()
+        self._rounds: dict[bytes, dict[Hashable, object]] = {}
 
     def __call__(self, sid: bytes, key: Hashable, compute: Callable[[], T]) -> T:
         """See :class:`Once`. Guarantee: of the class."""
@@ -42,10 +42,11 @@ class Remembered:
         if known is None:
             known = self._rounds[sid] = {}
             while len(self._rounds) > _ROUNDS:
-                self._rounds.popitem(last=False)
-        if key not in known:
-            known[key] = compute()
-        return cast(T, known[key])
+                del self._rounds[next(iter(self._rounds))]
+        found = known.get(key, _NOTHING)
+        if found is _NOTHING:
+            found = known[key] = compute()
+        return cast(T, found)
 
     def __repr__(self) -> str:
         return "Remembered(<redacted>)"

@@ -7,8 +7,7 @@ stripped of them as soon as they are of no more use.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass, fields, replace
-from operator import attrgetter
+from typing import NamedTuple, cast
 
 from fl.contracts import Memory
 
@@ -22,9 +21,8 @@ ADVERTISED, SHARED, ADMITTED, MASKED, CONSENTED, ANSWERED = (
 )
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Session:
-    """One attempt of one round at one brand.
+class Session(NamedTuple):
+    """One attempt of one round at one brand. A tuple, as it is made anew at every message.
 
     Attributes:
         sid, sequence, attempt, kind, number, model, layout: what the round is about.
@@ -75,8 +73,7 @@ class Session:
 
         Guarantee: no key of the round is left; who takes the file later learns nothing of it.
         """
-        return replace(
-            self,
+        return self._replace(
             stage=ANSWERED,
             private=b"",
             kem=b"",
@@ -88,9 +85,8 @@ class Session:
         )
 
 
-_values = attrgetter(*(f.name for f in fields(Session)))  # numbers, then texts, then bytes
-_NUMBERS, _TEXTS = 4, 2
-_HEAD = struct.Struct(f">{_NUMBERS}Q{len(fields(Session)) - _NUMBERS}I")
+_NUMBERS, _TEXTS = 4, 2  # the first fields; the others are bytes
+_HEAD = struct.Struct(f">{_NUMBERS}Q{len(Session._fields) - _NUMBERS}I")
 
 
 def save(session: Session, memory: Memory) -> None:
@@ -98,10 +94,9 @@ def save(session: Session, memory: Memory) -> None:
 
     Guarantee: nothing is sent; the caller's memory is stored before the reply goes.
     """
-    values = _values(session)
-    texts, blobs = values[_NUMBERS : _NUMBERS + _TEXTS], values[_NUMBERS + _TEXTS :]
-    parts = (*map(str.encode, texts), *blobs)
-    head = _HEAD.pack(*values[:_NUMBERS], *map(len, parts))
+    blobs = cast(tuple[bytes, ...], session[_NUMBERS + _TEXTS :])
+    parts = (session.kind.encode(), session.stage.encode(), *blobs)
+    head = _HEAD.pack(*session[:_NUMBERS], *map(len, parts))
     memory.protocol["session"] = b"".join((head, *parts))
 
 

@@ -31,13 +31,14 @@ def split(secret: bytes, threshold: int, points: Sequence[int]) -> dict[int, byt
     """
     if len(secret) != SECRET or not 1 <= threshold <= len(points):
         raise ValueError(f"Expected 32 bytes and 1 <= threshold={threshold} <= {len(points)}.")
-    if len(set(points)) != len(points) or any(not 0 < x < P for x in points):
+    if len(set(points)) != len(points) or not (min(points) > 0 and max(points) < P):
         raise ValueError("Expected distinct points in [1, P).")
     drawn = secrets.token_bytes(_DRAWN * (threshold - 1))
     coefficients = [
         int.from_bytes(drawn[at : at + _DRAWN], "big") % P for at in range(0, len(drawn), _DRAWN)
     ]
-    return {x: _evaluate(coefficients, secret, x).to_bytes(SHARE, "big") for x in points}
+    coefficients.append(int.from_bytes(secret, "big"))
+    return {x: _evaluate(coefficients, x).to_bytes(SHARE, "big") for x in points}
 
 
 def weights(points: Sequence[int], at: int = 0) -> list[int]:
@@ -84,8 +85,8 @@ def predicted(shares: Mapping[int, bytes], at: int) -> bytes:
     return (total % P).to_bytes(SHARE, "big")
 
 
-def _evaluate(coefficients: Sequence[int], secret: bytes, x: int) -> int:
+def _evaluate(coefficients: Sequence[int], x: int) -> int:
     value = 0
-    for c in (*coefficients, int.from_bytes(secret, "big")):
+    for c in coefficients:
         value = value * x + c  # points are small: one reduction at the end is cheaper than many
     return value % P

@@ -12,8 +12,10 @@ For a change ``d`` of the sum with ``0 < |d_k| < 2^32``, ``r_k -> r_k d_k mod 2^
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from fl.privacy.secagg.masks import CHUNK, Ring, in_parts
 from fl.privacy.secagg.profiles import Profile
@@ -24,36 +26,72 @@ _STEP = 16 * 1024  # entries worked on at a time: three buffers of them stay in 
 _ZEROS = memoryview(bytes(4 * _STEP))
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class Weights:
+    """``r`` of one round, the same for all brands.
+
+    Attributes:
+        key: what it is expanded from.
+        profile: the cipher.
+        expanded: uint64, all of it, if the vector is small.
+    """
+
+    key: bytes
+    profile: Profile
+    expanded: npt.NDArray[np.uint64] | None
+
+    def __repr__(self) -> str:
+        return "Weights(<redacted>)"
+
+
+def weights(key: bytes, sid: bytes, profile: Profile, size: int) -> Weights:
+    """``r`` of the round ``sid`` for vectors of ``size`` entries.
+
+    Args:
+        key: 32 bytes that all brands of the run share.
+
+    Guarantee: as secret as ``key``, fresh in every round.
+    """
+    own = profile.derive(key, sid, b"tag")
+    if size > CHUNK:
+        return Weights(own, profile, None)
+    words = np.frombuffer(profile.stream(own).update(bytes(4 * size)), "<u4")
+    return Weights(own, profile, words.astype(np.uint64))
+
+
 class Checksum:
     """``<r, x> mod 2^64`` of a vector from one place on, chunk by chunk.
 
     Guarantee: of :func:`tag`.
     """
 
-    def __init__(self, key: bytes, profile: Profile, start: int) -> None:
-        self._stream = profile.stream(key, start // 4)
-        self._buffer = bytearray(4 * _STEP + 15)
-        self._words = np.frombuffer(self._buffer, "<u4", count=_STEP)
-        self._wide, self._random = np.empty(_STEP, np.uint64), np.empty(_STEP, np.uint64)
-        self.value = 0
+    def __init__(self, weights: Weights, start: int) -> None:
+        self._known, self._at, self.value = weights.expanded, start, 0
+        self._wide = np.empty(_STEP, np.uint64)
+        if self._known is None:
+            self._stream = weights.profile.stream(weights.key, start // 4)
+            self._buffer = np.empty(4 * _STEP + 15, np.uint8).data
+            self._words = np.frombuffer(self._buffer, "<u4", count=_STEP)
+            self._random = np.empty(_STEP, np.uint64)
 
     def add(self, chunk: Ring) -> None:
         """Take in the next entries; signed, as they are in a vector."""
         signed = chunk.view("<i4")
         for at in range(0, len(chunk), _STEP):
             part = signed[at : at + _STEP]
-            n = len(part)
-            wide, random = self._wide[:n], self._random[:n]
-            self._stream.update_into(_ZEROS[: 4 * n], self._buffer)
+            wide = self._wide[: len(part)]
             wide.view(np.int64)[:] = part
-            random[:] = self._words[:n]
-            np.multiply(wide, random, out=wide)
+            np.multiply(wide, self._next(len(part)), out=wide)
             self.value += int(np.add.reduce(wide))
 
-
-def tag_key(key: bytes, sid: bytes, profile: Profile) -> bytes:
-    """What ``r`` of one round is expanded from. Guarantee: as ``key``, fresh in every round."""
-    return profile.derive(key, sid, b"tag")
+    def _next(self, n: int) -> npt.NDArray[np.uint64]:
+        at, self._at = self._at, self._at + n
+        if self._known is not None:
+            return self._known[at : self._at]
+        self._stream.update_into(_ZEROS[: 4 * n], self._buffer)
+        random = self._random[:n]
+        random[:] = self._words[:n]
+        return random
 
 
 def tag(vector: Ring, key: bytes, sid: bytes, profile: Profile, threads: int = 1) -> int:
@@ -66,10 +104,10 @@ def tag(vector: Ring, key: bytes, sid: bytes, profile: Profile, threads: int = 1
     Guarantee: who does not know ``key`` changes vector and tag together unseen with probability at
     most ``2^-32``; the tags of a sum's parts say nothing beyond the sum's tag once they are masked.
     """
-    own = tag_key(key, sid, profile)
+    own = weights(key, sid, profile, len(vector))
 
     def part(start: int, stop: int) -> int:
-        checksum = Checksum(own, profile, start)
+        checksum = Checksum(own, start)
         for at in range(start, stop, CHUNK):
             checksum.add(vector[at : min(at + CHUNK, stop)])
         return checksum.value

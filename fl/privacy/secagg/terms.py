@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 
 from fl.arrays import Arrays, digest
 from fl.contracts import NodeId
@@ -101,12 +101,12 @@ class Terms:
 
     def signed(self, index: int, sid: bytes, message: bytes, signature: bytes) -> bool:
         """Whether brand ``index`` signed that. Guarantee: of ``identity.signed``."""
-        public = self.roster.key(index)
-        return self.once(
-            sid,
-            ("signed", public, message, signature),
-            lambda: signed(public, message, signature),
-        )
+        return self.signed_by(self.roster.key(index), sid, message, signature)
+
+    def signed_by(self, public: bytes, sid: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether the owner of ``public`` signed that. Guarantee: of ``identity.signed``."""
+        key = ("signed", public, message, signature)
+        return self.once(sid, key, partial(signed, public, message, signature))
 
     def vouched(
         self, sid: bytes, shown: bytes, near: list[int], is_signed: Callable[[int], bool]

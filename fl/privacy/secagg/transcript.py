@@ -60,9 +60,18 @@ def header(terms: Terms) -> str:
     return canonical(values).decode()
 
 
+def line_message(values: Line) -> bytes:
+    """What the coordinator signs of a line. Guarantee: binds all values."""
+    return bind("line", canonical(values))
+
+
 def seal(values: Line, identity: Identity) -> str:
     """A line with the coordinator's signature. Guarantee: the coordinator cannot deny it."""
-    signature = identity.sign(bind("line", canonical(values)))
+    return sealed(values, identity.sign(line_message(values)))
+
+
+def sealed(values: Line, signature: bytes) -> str:
+    """A line with a signature. Guarantee: none, it may be wrong."""
     return canonical({**values, "signature": signature.hex()}).decode()
 
 
@@ -95,8 +104,9 @@ def attested(terms: Terms, line: str) -> dict[str, object]:
     """
     values = parse(line)
     body = {k: v for k, v in values.items() if k != "signature"}
-    signature = _bytes(values, "signature")
-    if not signed_by(terms.coordinator, bind("line", canonical(body)), signature):
+    message, signature = line_message(body), _bytes(values, "signature")
+    sid = round_of(terms, values).sid
+    if not terms.signed_by(terms.coordinator, sid, message, signature):
         raise ValueError("the coordinator's signature is wrong")
     return values
 

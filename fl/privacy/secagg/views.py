@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fl.errors import Code, Refused
 from fl.privacy.secagg.identity import HASH, SIGNATURE, Identity
 from fl.privacy.secagg.session import CONSENTED, Session
@@ -45,7 +43,7 @@ def survivors(
 
     if not terms.vouched(session.sid, session.h2 + h3, near, is_signed):
         raise Refused(Code.BAD_SIGNATURE)
-    seen = replace(session, stage=CONSENTED, h3=h3, survivors=pack_members(records))
+    seen = session._replace(stage=CONSENTED, h3=h3, survivors=pack_members(records))
     return seen, terms.sign(identity, session.sid, consent_message(session.sid, h3))
 
 
@@ -62,9 +60,13 @@ def consents(session: Session, raw: bytes, index: int, terms: Terms) -> None:
     given = unpack(raw, SIGNATURE)
     allowed = {index, *unpack_members(session.neighbours)} & {*unpack_members(session.survivors)}
     message = consent_message(session.sid, session.h3)
-    for j, signature in given.items():
-        if j not in allowed or not terms.signed(j, session.sid, message, signature):
-            raise Refused(Code.SPLIT_VIEW)
+
+    def is_signed(j: int) -> bool:
+        return terms.signed(j, session.sid, message, given[j])
+
+    shown = view("consents", session.sid, session.h3, raw)
+    if not given.keys() <= allowed or not terms.vouched(session.sid, shown, list(given), is_signed):
+        raise Refused(Code.SPLIT_VIEW)
     if len(given) < session.threshold:
         raise Refused(Code.TOO_FEW)
 

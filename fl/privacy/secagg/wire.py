@@ -10,6 +10,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import pairwise
 
 from fl.contracts import Request, Scalar
@@ -98,7 +99,7 @@ def unpack_members(raw: bytes) -> list[int]:
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Round:
     """What a round is about: everything its context binds. Public.
 
@@ -123,7 +124,7 @@ class Round:
     layout: bytes
     previous: bytes
 
-    @property
+    @cached_property
     def sid(self) -> bytes:
         """The context that salts every key and is in every signature and header.
 

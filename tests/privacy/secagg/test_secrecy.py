@@ -208,7 +208,7 @@ def test_one_pass_does_what_tag_masks_and_hash_do_one_after_the_other(size: int)
     vector = np.random.default_rng(size).integers(0, 2**32, size).astype("<u4")
     masked = vector.copy()
     add_masks(masked, keys_of[:2], keys_of[2:], how)
-    key = tag.tag_key(b"k" * 32, b"s" * 32, how)
+    key = tag.weights(b"k" * 32, b"s" * 32, how, size)
     leaves = [
         hashlib.sha256(masked[at : at + CHUNK].tobytes()).digest() for at in range(0, size, CHUNK)
     ]
