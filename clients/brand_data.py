@@ -11,7 +11,6 @@ import pandas as pd
 from clients.data_folder import DataFolder, quarantine, read_key, write_csv, write_samples
 from clients.manual_check import last_verdict
 from clients.mapping_file import Site
-from fl.contracts import R, Task
 from fl.data.columns import text_cells
 from fl.data.consistency import Batch
 from fl.data.examples import (
@@ -26,14 +25,11 @@ from fl.data.examples import (
 from fl.data.identity import Resolved
 from fl.data.intake import Asked, read_batch
 from fl.data.schema import Schema
-from fl.data.split import Fractions, by_hash
 from fl.errors import InputError
 
 __all__ = [
     "DataFolder",
     "Reading",
-    "encoded",
-    "for_run",
     "now",
     "quarantine",
     "read",
@@ -138,38 +134,3 @@ def read(
     _log.info("read %s", ", ".join(f"{t.name}: {t.read} rows" for t in batch.tables))
     joined = None if site.mapped.rows is not None else people(site.mapped, batch, folder.secret())
     return Reading(site, batch, joined, at)
-
-
-def encoded(
-    made: Made, task: Task[R], fractions: Fractions, seed: int, *, where: str = "data"
-) -> dict[str, R]:
-    """A brand's rows as a task's examples, by split; a customer is in one split, at every reading.
-
-    Args:
-        made: rows with labels.
-        task: what is learned; its schema alone decides how a row is encoded.
-        fractions: shares of customers in test and validation.
-        seed: of the run; public.
-        where: what messages call the rows.
-    """
-    split = by_hash(pd.Series(made.customer), fractions, seed)
-    parts = {}
-    for name in ("train", "validation", "test"):
-        mask = split == name
-        if mask.any():
-            parts[name] = task.examples(made.rows[mask], made.customer[mask], where)
-    return parts
-
-
-def for_run(
-    folder: DataFolder, task: Task[R], fractions: Fractions, seed: int, before: Mapping[str, int]
-) -> dict[str, R]:
-    """What a node needs for a run: read, check, join, encode, split.
-
-    Raises:
-        InputError: see :func:`read`; or no row is left.
-    """
-    made = read(folder, Asked(task.schema), now(), before).examples()
-    if made.rows.empty:
-        raise InputError("data", "no row is left after the checks", "see fl-node check")
-    return encoded(made, task, fractions, seed)

@@ -67,7 +67,8 @@ class DataState:
     Attributes:
         read_at: when, ISO 8601, UTC.
         rows: of each table.
-        made_on: the spread of features that the current model was made on; None before any.
+        model: the current one, by its digest; empty before any.
+        made_on: how features were spread when that model came; None before any reading.
         fit: of the current model then; None without a model.
         offer: why the node offers to take part again, in words for its people; empty if not.
         offered_at: since when, ISO 8601; empty if it does not.
@@ -75,6 +76,7 @@ class DataState:
 
     read_at: str
     rows: Mapping[str, int]
+    model: str = ""
     made_on: Profile | None = None
     fit: Fit | None = None
     offer: tuple[str, ...] = ()
@@ -116,6 +118,7 @@ def load_state(folder: DataFolder) -> DataState | None:
         return DataState(
             str(values["read_at"]),
             {str(name): int(n) for name, n in values["rows"].items()},
+            str(values["model"]),
             None if stored is None else Profile.read(stored),
             None if fitted is None else _fit(fitted),
             tuple(map(str, values["offer"])),
@@ -165,6 +168,8 @@ def refresh(
 ) -> Refreshed | None:
     """Read again if it is due, compare with what the model was made on, and note an offer.
 
+    A model that was not seen before is taken to be made on the data as they are now.
+
     Args:
         folder: the node's.
         schema: of the run.
@@ -188,11 +193,10 @@ def refresh(
     before = {} if state is None or accept_shorter else state.rows
     reading = read(folder, Asked(schema), now, before)
     examples = reading.examples()
-    spread = profile(schema, examples.rows, None if state is None else state.made_on)
-    if state is None or state.made_on is None:
-        state = replace(_fresh(reading), made_on=spread, fit=None if state is None else state.fit)
-        moved: list[Moved] = []
+    if state is None or state.made_on is None or state.model != _digest(received):
+        state, moved = _begun(folder, schema, received, reading), list[Moved]()
     else:
+        spread = profile(schema, examples.rows, state.made_on)
         moved = compare(state.made_on, spread)
     fitted = _fitted(folder, received, examples, state.fit)
     reasons = (
@@ -218,18 +222,27 @@ def model_made(
 
     An offer that was open is answered by this.
     """
-    examples = reading.examples()
-    state = replace(
-        _fresh(reading),
-        made_on=profile(schema, examples.rows),
-        fit=_fitted(folder, received, examples, None),
-    )
+    state = _begun(folder, schema, received, reading)
     save_state(folder, state)
     return state
 
 
-def _fresh(reading: Reading) -> DataState:
-    return DataState(reading.at.isoformat(), reading.rows())
+def _begun(
+    folder: DataFolder, schema: Schema, received: Received | None, reading: Reading
+) -> DataState:
+    """What later readings are compared with: this reading, and the model's fit to it."""
+    examples = reading.examples()
+    return DataState(
+        reading.at.isoformat(),
+        reading.rows(),
+        _digest(received),
+        profile(schema, examples.rows),
+        _fitted(folder, received, examples, None),
+    )
+
+
+def _digest(received: Received | None) -> str:
+    return "" if received is None else received.digest
 
 
 def _fitted(

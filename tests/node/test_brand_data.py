@@ -14,16 +14,17 @@ import torch
 from clients.brand_data import (
     DataFolder,
     Reading,
-    encoded,
     read,
     read_key,
     write_csv,
     write_samples,
 )
 from clients.mapping_file import read_mapping
+from fl.contracts import Examples
+from fl.data.examples import Made
 from fl.data.intake import Asked, sizes
 from fl.data.schema import Number, Schema
-from fl.data.split import Fractions
+from fl.data.split import Fractions, by_hash
 from fl.errors import InputError
 from fl.models import Logistic
 from fl.tasks.conversion import Conversion
@@ -33,6 +34,14 @@ from tests.shop import CUSTOMERS, MAPPING, TODAY, made, tables
 
 def taken(folder: DataFolder, asked: Asked | None = None) -> Reading:
     return read(folder, asked or Asked(), TODAY, {})
+
+
+def encoded(made: Made, task: Conversion, seed: int) -> dict[str, Examples]:
+    split = by_hash(pd.Series(made.customer), Fractions(), seed)
+    return {
+        name: task.examples(made.rows[split == name], made.customer[split == name], "data")
+        for name in ("train", "validation", "test")
+    }
 
 
 def quarantined(folder: DataFolder, name: str) -> pd.DataFrame:
@@ -60,9 +69,9 @@ def test_a_second_reading_gives_the_same_examples_in_the_same_splits(tmp_path: P
     folder = made(tmp_path)
     portrait = folder.site().mapped.portrait
     task = Conversion(Schema((*portrait.columns(), Number("age", 0, 100)), "converted"), Logistic())
-    first = encoded(taken(folder).examples(), task, Fractions(), 7)
+    first = encoded(taken(folder).examples(), task, 7)
     turned = {name: rows.iloc[::-1] for name, rows in tables().items()}
-    again = encoded(taken(made(tmp_path, turned)).examples(), task, Fractions(), 7)
+    again = encoded(taken(made(tmp_path, turned)).examples(), task, 7)
     for split, rows in first.items():
         a, b = torch.argsort(rows.customer_b), torch.argsort(again[split].customer_b)
         assert torch.equal(rows.customer_b[a], again[split].customer_b[b])

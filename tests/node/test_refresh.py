@@ -62,7 +62,16 @@ def test_nothing_is_read_before_it_is_due(tmp_path: Path) -> None:
     assert again.state.offer == ()
     state = json.loads(folder.file("state.json").read_text())
     assert stat.S_IMODE(folder.file("state.json").stat().st_mode) == 0o600
-    assert set(state) == {"version", "read_at", "rows", "made_on", "fit", "offer", "offered_at"}
+    assert set(state) == {
+        "version",
+        "read_at",
+        "rows",
+        "model",
+        "made_on",
+        "fit",
+        "offer",
+        "offered_at",
+    }
 
 
 def test_data_that_stayed_the_same_offer_nothing(tmp_path: Path) -> None:
@@ -97,6 +106,21 @@ def test_customers_who_changed_are_an_offer_until_a_model_is_made_on_them(tmp_pa
     assert state.offer == ()
     after = refresh(folder, model.schema, model, LATER + pd.Timedelta(days=2), asked=True)
     assert after is not None and after.state.offer == ()
+
+
+def test_a_model_not_seen_before_is_taken_to_be_made_on_these_data(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    model = model_of(folder)
+    first = refresh(folder, model.schema, model, TODAY)
+    assert first is not None and first.state.model == model.digest
+    assert first.state.fit is not None
+    made(tmp_path, {"lines.csv": tables()["lines.csv"].assign(department="bakery")})
+    same = refresh(folder, model.schema, model, TODAY, asked=True)
+    assert same is not None and same.state.offer
+    newer = replace(model, params={n: a + 1 for n, a in model.params.items()})
+    done = refresh(folder, model.schema, newer, TODAY, asked=True)
+    assert done is not None and done.state.model == newer.digest
+    assert done.state.offer == () and done.moved == ()
 
 
 def test_probabilities_that_stopped_being_right_are_an_offer(tmp_path: Path) -> None:
