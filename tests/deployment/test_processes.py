@@ -320,10 +320,9 @@ def test_a_full_disk_makes_the_brand_absent_and_loses_nothing(place: World, tmp_
         files = offer(place, 6)
         process = place.submit(files.run, what="resume")
         at_round(files, 2)
-        with (disk / "filler").open("wb") as file:
+        with (disk / "filler").open("wb", buffering=0) as file:
             try:
                 while file.write(b"x" * 4096):
-                    file.flush()
             except OSError:
                 full = True
         assert full
