@@ -322,7 +322,8 @@ def test_a_full_disk_makes_the_brand_absent_and_loses_nothing(place: World, tmp_
         at_round(files, 2)
         with (disk / "filler").open("wb", buffering=0) as file:
             try:
-                while file.write(b"x" * 4096):
+                while True:
+                    file.write(b"x" * 4096)
             except OSError:
                 full = True
         assert full
