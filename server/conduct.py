@@ -61,6 +61,10 @@ class Conduct:
         Raises:
             InputError: a brand refuses, signatures take too long, or rounds fail again and again.
         """
+        with self.files.held():
+            return self._conducted()
+
+    def _conducted(self) -> Progress:
         if self.files.status()["state"] == "done":
             raise InputError("RUN", "is done already", "see its model.npz")
         self._gather("offered", {"offer": self.files.offer})

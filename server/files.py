@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
-from collections.abc import Mapping
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -84,6 +87,26 @@ class RunFiles:
         """Write ``status.json`` for people and programs that watch."""
         values = {"state": state, "number": number, "rounds": self.agreed.rounds, **more}
         atomic_write(self.folder / "status.json", json.dumps(values).encode())
+
+    @contextmanager
+    def held(self, seconds: float = 90.0) -> Iterator[None]:
+        """Be the only coordinator of this run: one that was given up may still be about to end.
+
+        Raises:
+            InputError: another one does not end in time.
+        """
+        end = time.monotonic() + seconds
+        with (self.folder / "lock").open("ab") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        why = "another process conducts it"
+                        raise InputError("RUN", why, "stop that one, or wait for it") from None
+                    time.sleep(0.2)
+            yield
 
     def took(self, seconds: float) -> None:
         """Note how long one more round took, in ``seconds.json``."""

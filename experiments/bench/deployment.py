@@ -142,7 +142,11 @@ def flower(world: World, folder: Path) -> list[float]:
         line += ["--root-certificates", home.key("ca.pem")]
         line += ["--auth-supernode-private-key", world.node(brand) / "keys/supernode"]
         line += ["--host", "127.0.0.1", "--port", str(free_port())]
-        env = {**environment(home), "FLWR_HOME": str(folder / f"flower-{brand}")}
+        env = {
+            **world.environment(),
+            **environment(home),
+            "FLWR_HOME": str(folder / f"flower-{brand}"),
+        }
         with world.log(f"flower-{brand}").open("ab") as log:
             nodes.append(
                 subprocess.Popen(
@@ -154,9 +158,8 @@ def flower(world: World, folder: Path) -> list[float]:
     flwr(home, ["run", str(app), "here", "--run-config", config_of_run])
     wait(out.exists, 300, "Flower's rounds")
     seconds = [float(s) for s in json.loads(out.read_bytes())]
-    for i in range(len(nodes)):
-        for pid in world.offspring(f"flower-{i}", "flower-supernode"):
-            os.kill(pid, 15)
+    for pid in world.offspring("flower-supernode"):
+        os.kill(pid, 15)
     for node in nodes:
         node.wait(30)
     return seconds

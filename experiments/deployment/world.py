@@ -75,6 +75,9 @@ mode = "auto"
 """
 
 
+_MARK = "CROSSBRAND_WORLD"
+
+
 def free_port() -> int:
     """A port of loopback that nobody listens on."""
     with socket.socket() as s:
@@ -176,9 +179,13 @@ class World:
                 [*map(str, line), *more],
                 stdout=log,
                 stderr=log,
-                env={**os.environ, "OMP_NUM_THREADS": "1", **(env or {})},
+                env={**self.environment(), **(env or {})},
                 start_new_session=True,
             )
+
+    def environment(self) -> dict[str, str]:
+        """For every process of this world."""
+        return {**os.environ, "OMP_NUM_THREADS": "1", _MARK: str(self.folder.resolve())}
 
     def submit(self, *options: str, what: str = "submit") -> subprocess.Popen[str]:
         """``fl-server submit`` or ``resume``, running beside."""
@@ -188,7 +195,7 @@ class World:
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env=self.environment(),
             start_new_session=True,
         )
         self.processes[f"{what}-{made.pid}"] = made  # type: ignore[assignment]
@@ -215,16 +222,19 @@ class World:
         process.send_signal(number)
         process.wait()
 
-    def offspring(self, name: str, command: str) -> list[int]:
-        """Process ids in the session of a started process whose command line has ``command``."""
-        session, found = self.processes[name].pid, []
+    def offspring(self, command: str) -> list[int]:
+        """Ids of processes of this world, children of children too, by part of a command line.
+
+        Flower starts some in sessions of their own; all inherit the mark in their environment.
+        """
+        mark, found = f"{_MARK}={self.folder.resolve()}".encode(), []
         for folder in Path("/proc").glob("[0-9]*"):
             try:
-                fields = (folder / "stat").read_text().rpartition(")")[2].split()
+                marks = (folder / "environ").read_bytes().split(b"\0")
                 line = (folder / "cmdline").read_bytes().replace(b"\0", b" ").decode()
-            except OSError:  # it has ended meanwhile
+            except OSError:  # it has ended meanwhile, or is somebody else's
                 continue
-            if int(fields[3]) == session and command in line:
+            if mark in marks and command in line:
                 found.append(int(folder.name))
         return found
 
@@ -238,9 +248,8 @@ class World:
                 process.wait(20)
             except subprocess.TimeoutExpired:
                 process.kill()
-        for name in list(self.processes):  # what a killed process has left in its session
-            for pid in self.offspring(name, ""):
-                os.kill(pid, signal.SIGKILL)
+        for pid in self.offspring(""):  # what a killed process has left
+            os.kill(pid, signal.SIGKILL)
         self.processes.clear()
 
     def _server(self, *arguments: str) -> None:

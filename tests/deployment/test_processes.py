@@ -110,7 +110,7 @@ def test_a_killed_superlink_comes_back_and_the_run_resumes_charged_once(place: W
     files = offer(place, 3)
     process = place.submit(files.run, what="resume")
     at_round(files, 1)
-    (superlink,) = place.offspring("server", "flower-superlink")
+    (superlink,) = place.offspring("flower-superlink --host")
     os.kill(superlink, signal.SIGKILL)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
@@ -129,7 +129,9 @@ def test_a_killed_coordinator_resumes_within_the_round_charged_once(
     end = time.monotonic() + 60
     while not path.exists() and time.monotonic() < end:
         time.sleep(0.002)
-    for pid in place.offspring("server", "flwr-serverapp"):
+    killed = place.offspring("bin/flwr-serverapp")
+    assert killed
+    for pid in killed:
         os.kill(pid, signal.SIGKILL)
     said, _ = process.communicate(timeout=300)
     assert process.returncode == 0, said
@@ -318,10 +320,10 @@ def test_a_full_disk_makes_the_brand_absent_and_loses_nothing(place: World, tmp_
         files = offer(place, 6)
         process = place.submit(files.run, what="resume")
         at_round(files, 2)
-        with (disk / "filler").open("wb") as file:
+        with (disk / "filler").open("wb", buffering=0) as file:
             try:
-                while file.write(b"x" * 4096):
-                    file.flush()
+                while True:
+                    file.write(b"x" * 4096)
             except OSError:
                 full = True
         assert full
