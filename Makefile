@@ -11,6 +11,7 @@ STAMP := $(VENV)/installed
 
 RUN_OUT ?= runs/panel
 RUN_ARGS ?=
+DEMO_ARGS ?=
 
 # Nothing phones home, and one thread per worker (two busy threads on two cores are slower than one).
 export FLWR_TELEMETRY_ENABLED := 0
@@ -18,10 +19,10 @@ export FLWR_DISABLE_UPDATE_CHECK := 1
 export RAY_USAGE_STATS_ENABLED := 0
 export OMP_NUM_THREADS := 1
 
-.PHONY: help setup run test test-full checks format clean
+.PHONY: help setup run test test-full demo-deployment test-deployment checks format clean
 
 help:  ## show this list
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-15s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 setup: $(STAMP)  ## make .venv with python3.11 and the pinned packages (fast the second time)
 
@@ -30,11 +31,17 @@ run: setup  ## run the panel experiment into RUN_OUT (runs/panel); more options 
 
 test: checks  ## check everything that CI checks: format, lint, types, imports, doctests, tests
 	@echo "== tests and doctests (without the slow ones)"
-	@$(BIN)/python -m pytest -q -n 2 -m "not slow"
+	@$(BIN)/python -m pytest -q -n 2 -m "not slow and not deployment"
 
 test-full: checks  ## the same with the slow tests
 	@echo "== tests and doctests (all)"
-	@$(BIN)/python -m pytest -q -n 2
+	@$(BIN)/python -m pytest -q -n 2 -m "not deployment"
+
+demo-deployment: setup  ## four brands and a coordinator on loopback: run, audit, compare, stop
+	$(BIN)/python -m experiments.deployment.demo $(DEMO_ARGS)
+
+test-deployment: setup  ## failure tests on real processes (TLS, registered keys, nginx if there)
+	@$(BIN)/python -m pytest -q -m deployment tests/deployment
 
 checks: setup
 	@echo "== format"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
-from typing import Generic
+from typing import Generic, TypeAlias
 
 from fl.brand import LocalBrand
 from fl.contracts import (
@@ -20,11 +20,13 @@ from fl.contracts import (
     Request,
     Task,
 )
-from fl.doors import Training
+from fl.doors import Answer, Ask, Training
 from fl.errors import Code, Refused
-from fl.round import contribute
+from fl.round import contribution
 
 _log = logging.getLogger(__name__)
+
+Conversation: TypeAlias = Generator[tuple[LocalBrand[R], Ask], Answer, Reply]
 
 
 @dataclass(slots=True)
@@ -57,9 +59,35 @@ class BrandNode(Generic[R]):
     debug: bool = False
 
     def handle(self, request: Request) -> Reply:
-        """Answer one request. The text of an exception stays in this brand's log."""
+        """Answer one request, each ask by itself."""
+        conversation = self.converse(request)
         try:
-            return self._contribute(request)
+            brand, ask = next(conversation)
+            while True:
+                try:
+                    answer = brand.answer(ask)
+                except Exception as error:
+                    brand, ask = conversation.throw(error)
+                else:
+                    brand, ask = conversation.send(answer)
+        except StopIteration as finished:
+            reply: Reply = finished.value
+            return reply
+
+    def converse(self, request: Request) -> Conversation[R]:
+        """Answer one request; who drives this sends, or throws, the answer to each ask.
+
+        The text of an exception stays in this brand's log.
+        """
+        try:
+            brand, contributing = self._begun(request)
+            try:
+                ask = next(contributing)
+                while True:
+                    ask = contributing.send((yield brand, ask))
+            except StopIteration as finished:
+                reply: Reply = finished.value
+                return reply
         except Refused as refusal:
             return Reply(refusal.code)
         except Exception:
@@ -68,7 +96,7 @@ class BrandNode(Generic[R]):
             _log.exception("brand %s failed in round %d", self.name, request.number)
             return Reply(Code.FAILED)
 
-    def _contribute(self, request: Request) -> Reply:
+    def _begun(self, request: Request) -> tuple[LocalBrand[R], Generator[Ask, Answer, Reply]]:
         algorithm = self.algorithms.get(request.kind)
         if algorithm is None:
             raise Refused(Code.UNKNOWN_REQUEST)
@@ -83,9 +111,8 @@ class BrandNode(Generic[R]):
             self.ledger,
             self.memory.personal,
         )
-        return contribute(
+        return brand, contribution(
             request,
-            brand=brand,
             memory=self.memory,
             algorithm=algorithm,
             plan=self.plan,

@@ -15,13 +15,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 import torch
 
+from clients.node import BrandNode
 from experiments.journal import Piece, part_of_path
 from experiments.learning import Bench, Learned, Recipe, learn, made_nodes
 from experiments.prepare import Splits
+from experiments.runtimes import federation
 from experiments.settings import Settings, Variant
 from experiments.tuning import Trial
 from fl import arrays
@@ -261,11 +264,12 @@ def _finetune(
         kept = {brand: arrays.below(part_of_path(brand), stored.arrays) for brand in brands}
         return {brand: model for brand, model in kept.items() if model}
     trials = bench.settings.tuning.trials("finetuned")
-    models: dict[str, Arrays] = {}
+    nodes: dict[str, BrandNode[Any]] = {}
+    requests: dict[str, Request] = {}
     for brand, splits in brands.items():
         own = chosen[brand] if trial is None else trials[trial]
         training, tune = own.training(bench.settings.training), own.finetune()
-        nodes = made_nodes(
+        nodes |= made_nodes(
             bench,
             {brand: splits},
             NoPrivacy(),
@@ -275,9 +279,15 @@ def _finetune(
             {},
             {brand: PlainSum()},  # nothing is sent, so nothing is added
         )
-        reply = nodes[brand].handle(Request("finetune", 1, tune.broadcast(start)))
-        if reply.code is Code.OK:  # else the reason is in the brand's log; it has no model here
-            models[brand] = nodes[brand].memory.personal["personal"]
+        requests[brand] = Request("finetune", 1, tune.broadcast(start))
+    replies = federation(bench.settings.runtime, nodes, bench.paths, len(bench.settings.seeds)).ask(
+        requests
+    )
+    models = {  # of other brands the reason is in their log; they have no model here
+        brand: nodes[brand].memory.personal["personal"]
+        for brand in brands
+        if brand in replies and replies[brand].code is Code.OK
+    }
     content = {
         f"{part_of_path(brand)}/{name}": a for brand, m in models.items() for name, a in m.items()
     }

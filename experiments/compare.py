@@ -20,17 +20,22 @@ from experiments import arms, record
 from experiments.journal import Journal, Piece
 from experiments.learning import Bench
 from experiments.pool import share_out
-from experiments.prepare import Tables, check_deltas, encode, shared_schema
+from experiments.prepare import encode, shared_schema
 from experiments.progress import meter
+from experiments.questions import study
+from experiments.questions.catalog import STUDIES
+from experiments.questions.inquiry import Inquiry, inquiry
+from experiments.ready import Ready, Shelf
 from experiments.settings import Settings, settings
 from fl import arrays
-from fl.data.dataset import DataSet
-from fl.data.divide import divide
 from fl.errors import InputError
 
 
-def run(values: Mapping[str, Any]) -> None:
+def run(values: Mapping[str, Any], shelf: Shelf | None = None) -> None:
     """Start a run from its resolved config.
+
+    Args:
+        shelf: prepared data of earlier runs of a sweep.
 
     Raises:
         InputError: a mistake in the config or the data, or ``out`` already holds a run.
@@ -44,11 +49,15 @@ def run(values: Mapping[str, Any]) -> None:
         )
     if out.exists() and not out.is_dir():
         raise InputError("out", f"{str(out)!r} is a file", "name a folder")
+    if (asked := _question(values)) is not None:
+        study.run(asked, out)
+        return
     how = settings(values)
-    data, tables = _prepare(how)
+    began = time.time()
+    ready = _prepare(how, shelf)
     out.mkdir(parents=True, exist_ok=True)
-    record.write(out, record.opening(how, data, tables[how.seeds[0]]))
-    _finish(out, how, data, tables, began=time.time())
+    record.write(out, record.opening(how, ready.data, ready.tables[how.seeds[0]]))
+    _finish(out, how, ready, began)
 
 
 def resume(folder: str) -> None:
@@ -66,67 +75,64 @@ def resume(folder: str) -> None:
         raise InputError(
             "resume", f"{folder}/run.json is not JSON ({error})", "start the run anew"
         ) from error
+    asked = _question(kept["config"])
     if kept.get("status") == "finished":
-        record.show(out)
+        study.show(out, kept) if asked else record.show(out)
+        return
+    if asked is not None:
+        study.resume(asked, out)
         return
     how = settings(kept["config"])
-    data, tables = _prepare(how)
     began = time.time() - float(kept.get("seconds") or 0.0)
-    _finish(out, how, data, tables, began)
+    _finish(out, how, _prepare(how), began)
 
 
-def _prepare(how: Settings) -> tuple[DataSet, dict[int, Tables]]:
-    """Load and divide, once per seed; every mistake in the data shows here."""
+def _question(values: Mapping[str, Any]) -> Inquiry | None:
+    """The run's question, where its task is one that is answered by counting."""
+    task = values.get("task")
+    named = task.get("name") if isinstance(task, Mapping) else None
+    return inquiry(values) if named in STUDIES else None
+
+
+def _prepare(how: Settings, shelf: Shelf | None = None) -> Ready:
+    """Load, divide and encode; every mistake in the data shows here."""
     torch.set_num_threads(1)
-    data = how.source.load()
-    tables = {seed: divide(data, how.partition, how.preparation, seed) for seed in how.seeds}
-    for seed in how.seeds:
-        schema = shared_schema(data, tables[seed], how, seed)
-        check_deltas(how, encode(how.task(schema), tables[seed], how.preparation.scaling))
-    return data, tables
+    return (shelf or Shelf()).ready(how)
 
 
-def _finish(
-    out: Path, how: Settings, data: DataSet, tables: Mapping[int, Tables], began: float
-) -> None:
+def _finish(out: Path, how: Settings, ready: Ready, began: float) -> None:
     journal = Journal(out / "work")
-    total = sum(arms.work(how, len(tables[seed])) for seed in how.seeds)
+    total = sum(arms.work(how, len(ready.tables[seed])) for seed in how.seeds)
     with meter(f"{how.experiment}: {len(how.seeds)} seeds", total) as tick:
-        share_out(
-            how.runtime.workers,
-            {seed: _seed_job(how, data, tables[seed], seed, journal) for seed in how.seeds},
-            tick,
-        )
+        jobs = {seed: _seed_job(how, ready, seed, journal) for seed in how.seeds}
+        share_out(how.runtime.processes, jobs, tick)
     pieces = {seed: _stored(journal, seed) for seed in how.seeds}
-    record.publish(out, how, data, tables, pieces, seconds=time.time() - began)
+    record.publish(out, how, ready.data, ready.tables, pieces, seconds=time.time() - began)
     shutil.rmtree(out / "work")
     record.show(out)
 
 
 def _seed_job(
-    how: Settings, data: DataSet, tables: Tables, seed: int, journal: Journal
+    how: Settings, ready: Ready, seed: int, journal: Journal
 ) -> Callable[[Callable[[int], None]], None]:
     def job(tick: Callable[[int], None]) -> None:
         if journal.get(_key(seed)) is not None:
-            tick(arms.work(how, len(tables)))
+            tick(arms.work(how, len(ready.tables[seed])))
             return
-        journal.put(_key(seed), run_seed(how, data, tables, seed, journal, tick))
+        journal.put(_key(seed), run_seed(how, ready, seed, journal, tick))
 
     return job
 
 
 def run_seed(
-    how: Settings,
-    data: DataSet,
-    tables: Tables,
-    seed: int,
-    journal: Journal,
-    tick: Callable[[int], None],
+    how: Settings, ready: Ready, seed: int, journal: Journal, tick: Callable[[int], None]
 ) -> Piece:
     """All arms of one seed, as a piece: test scores, labels, models, and how they came about."""
     torch.set_num_threads(1)
-    task = how.task(shared_schema(data, tables, how, seed))
-    bench = Bench(how, task, seed, encode(task, tables, how.preparation.scaling), journal, tick)
+    tables = ready.tables[seed]
+    task = how.task(shared_schema(ready.data, tables, how, seed))
+    rows = ready.rows.get(seed) or encode(task, tables, how.preparation.scaling)
+    bench = Bench(how, task, seed, rows, journal, tick)
     results = arms.all_arms(bench)
     content: dict[str, Any] = {
         f"y/{b}": task.truth(s["test"]) for b, s in bench.rows.brands.items()
@@ -137,7 +143,10 @@ def run_seed(
             content[f"p/{arm}/{brand}"] = p
         if result.models and not arm.startswith(("alone", "finetuned")):
             content |= arrays.within(f"model/{arm}", next(iter(result.models.values())))
-    return Piece({k: np.asarray(v) for k, v in content.items()}, record.note(results, seed))
+    return Piece(
+        {k: np.asarray(v) for k, v in content.items()},
+        {**record.note(results, seed), "paths": dict(bench.paths)},
+    )
 
 
 def _key(seed: int) -> str:

@@ -3,18 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from clients.alerts import alert_list, write_alerts
 from experiments.arms import ALL, arm_key
-from experiments.journal import Piece
+from experiments.journal import Piece, part_of_path
+from experiments.prepare import Tables
 from experiments.settings import Settings
 from experiments.summary import Pieces, scored_rows
 from fl import arrays
+from fl.data.dataset import DataSet
 from fl.data.schema import Schema
 from fl.models.additive import Additive
 from fl.report.binary import calibration_curve
+from fl.report.ranking import by_arm, curve, qini
+from fl.tasks.text import TextOptions, class_names
 
 
 def conversion(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
@@ -23,11 +29,6 @@ def conversion(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
         "calibration": calibration(how, pieces),
         "additive": additive_curves(how, schema, pieces[how.seeds[0]]),
     }
-
-
-def preference(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
-    """What the protocol was, in words."""
-    return {}
 
 
 def calibration(how: Settings, pieces: Pieces) -> dict[str, list[list[float]]]:
@@ -59,7 +60,93 @@ def additive_curves(how: Settings, schema: Schema, piece: Piece) -> dict[str, An
     }
 
 
+def preference(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
+    """How many items compete, and what the easier metric is."""
+    return {
+        "catalogue": {
+            "items": schema.sizes[0] - 1,
+            "negatives": "99 drawn evenly from items the customer does not have, in expectation",
+        }
+    }
+
+
+def text(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
+    """How often each class is found, and what it is taken for: the federated arm, all seeds."""
+    key = arm_key("federated", how.variants[0])
+    found = [s for p in pieces.values() if (s := scored_rows(p, key, ALL)) is not None]
+    if not found:
+        return {"confusion": None}
+    names = class_names(schema)
+    counts = np.zeros((len(names), len(names)), np.int64)
+    for y, p in found:
+        np.add.at(counts, (y.astype(np.int64), p.argmax(1)), 1)
+    return {
+        "confusion": {"classes": list(names), "counts": counts.tolist()},
+        "alerts": _alerts(how, schema, pieces, key),
+    }
+
+
+def _alerts(how: Settings, schema: Schema, pieces: Pieces, key: str) -> dict[str, Any] | None:
+    """How many of each brand's test messages look like the class of its alerts, and are."""
+    alert = _alert_class(how, schema)
+    if alert is None:
+        return None
+    brands: dict[str, dict[str, float]] = {}
+    for brand in sorted(arrays.below("y", pieces[how.seeds[0]].arrays)):
+        scored = [s for p in pieces.values() if (s := scored_rows(p, key, brand)) is not None]
+        if brand != ALL and scored:
+            looks = np.concatenate([p.argmax(1) == alert for _, p in scored]).mean()
+            true = np.concatenate([y == alert for y, _ in scored]).mean()
+            brands[brand] = {"looks": float(looks), "is": float(true)}
+    return {"class": class_names(schema)[alert], "brands": brands}
+
+
+def leave_alerts(out: Path, how: Settings, data: DataSet, tables: Tables, piece: Piece) -> None:
+    """At each brand of one seed, the list of test messages to answer first: ``brands/ID``."""
+    alert, column = _alert_class(how, data.schema), data.schema.columns[0].name
+    if alert is None or not isinstance(how.options, TextOptions):
+        return
+    key = arm_key("federated", how.variants[0])
+    for brand, table in tables.items():
+        if (scored := scored_rows(piece, key, brand)) is not None:
+            messages = table.part("test")[0][column]
+            found = alert_list(messages, scored[1], alert, how.options.alerts)
+            write_alerts(out / "brands" / part_of_path(brand) / "alerts.csv", found)
+
+
+def _alert_class(how: Settings, schema: Schema) -> int | None:
+    if not isinstance(how.options, TextOptions) or not how.options.alert_class:
+        return None
+    return class_names(schema).index(how.options.alert_class)
+
+
+def targeting(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
+    """Per arm of the comparison and of the campaign: Qini with its interval over customers.
+
+    Of the first seed's test rows, whose customers were not trained on; seeds divide the same
+    customers again, so their spread is no interval over customers.
+    """
+    piece, names = pieces[how.seeds[0]], schema.campaign.names if schema.campaign else ()
+    found: dict[str, Any] = {}
+    for arm in how.arms:
+        scored = scored_rows(piece, arm_key(arm, how.variants[0]), ALL)
+        for code, by in by_arm(*scored) if scored is not None else ():
+            area = qini(by)
+            found[f"{arm}: {names[code]}"] = {
+                "qini": [area.value, area.low, area.high],
+                "curve": [list(point) for point in curve(by, 20)],
+            }
+    return {"uplift": found}
+
+
 DETAILS: Mapping[str, Callable[[Settings, Schema, Pieces], dict[str, Any]]] = {
     "conversion": conversion,
     "preference": preference,
+    "text": text,
+    "targeting": targeting,
 }
+
+LEFT_AT_BRANDS: Mapping[str, Callable[[Path, Settings, DataSet, Tables, Piece], None]] = {
+    "text": leave_alerts,
+}
+"""What stays at brands when a run is over, by task; simulated brands' folders are in the run's."""

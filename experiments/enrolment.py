@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 
+from fl.agreement import fitted
 from fl.arrays import Arrays, to_bytes
 from fl.audit.archive import append_sum, describe, files_beside
 from fl.contracts import Algorithm, BrandSum, NodeId, SecureSum, Witness
 from fl.errors import InputError
-from fl.privacy import BrandAgg, CustomerPrivacy, PlainSum, Plan, Summing, lattice
+from fl.privacy import PlainSum, Plan, Summing
 from fl.privacy.secagg.masks import Ring
 from fl.report.files import atomic_write
 
@@ -24,6 +25,7 @@ def enrolled(
     *,
     witnesses: Mapping[NodeId, Witness] | None = None,
     transcript: Path | None = None,
+    rounds: int = 1,
 ) -> tuple[SecureSum, Mapping[NodeId, BrandSum]]:
     """The coordinator's half and each brand's, for a training that starts at state ``first``.
 
@@ -33,6 +35,7 @@ def enrolled(
         witnesses: the brands' ledgers, where they have one.
         transcript: the file for the rounds' lines, if the secure sum leaves any; it is replaced, as
             are the sums and the first state beside it (``fl/audit/archive.py``).
+        rounds: of the course, where what is summed differs from round to round.
 
     Raises:
         InputError: the secure sum cannot work with so many brands.
@@ -41,7 +44,7 @@ def enrolled(
     archive = _Archive(transcript, first)
     archive.clear()
     try:
-        chosen = PlainSum() if len(names) == 1 else _fit_for(plan, summing, algorithms, first)
+        chosen = PlainSum() if len(names) == 1 else fitted(summing, plan, algorithms, first, rounds)
         return chosen.enrol(
             names,
             algorithms=algorithms,
@@ -55,26 +58,6 @@ def enrolled(
     except ValueError as error:
         remedy = "change secure_sum.*, or set secure_sum=plain"
         raise InputError("secure_sum", str(error).rstrip("."), remedy) from error
-
-
-def _fit_for(
-    plan: Plan, summing: Summing, algorithms: Mapping[str, Algorithm], first: Arrays
-) -> Summing:
-    """What shared noise needs of the sum: enough shares in it, and a lattice added up exactly."""
-    if not isinstance(summing, BrandAgg) or not isinstance(plan, CustomerPrivacy):
-        return summing
-    if plan.name != "distributed":
-        return summing
-    needed = [
-        lattice.bits(plan.clip_norm if a.limits is None else 1.0, _entries(a.zero(first)))
-        for a in algorithms.values()
-    ]
-    fewest = max(summing.min_brands, plan.brands - plan.dropouts)
-    return replace(summing, scale_bits=max(needed), min_brands=fewest)
-
-
-def _entries(zero: Arrays) -> int:
-    return sum(int(array.size) for array in zero.values())
 
 
 @dataclass(frozen=True, slots=True)

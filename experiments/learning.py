@@ -7,6 +7,7 @@ with the model. A training that was interrupted goes on where its last checkpoin
 from __future__ import annotations
 
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -17,13 +18,13 @@ from experiments.books import COORDINATOR, Books, opened
 from experiments.enrolment import enrolled
 from experiments.journal import Journal, from_progress, memory_of, plan_from, to_progress
 from experiments.prepare import Prepared, Splits
+from experiments.runtimes import federation
 from experiments.settings import Settings
 from fl.algorithms.query import SumQuery, evaluation, headcount
 from fl.arrays import Arrays
 from fl.contracts import Algorithm, BrandSum, Ledger, PrivacyPlan, Unit
 from fl.doors import Training
 from fl.events import Composed, PrivacyEvent, Repeated
-from fl.federation.inprocess import InProcessFederation
 from fl.models.parameters import parameters
 from fl.privacy import Plan
 from fl.round import coordinate, price
@@ -43,6 +44,7 @@ class Bench:
         rows: encoded, by brand and pooled.
         journal: finished pieces of this seed.
         tick: told how much work was done, in brand-rounds.
+        paths: counts how the cohort runtime has answered what brands were asked.
     """
 
     settings: Settings
@@ -51,6 +53,7 @@ class Bench:
     rows: Prepared
     journal: Journal
     tick: Callable[[int], None]
+    paths: Counter[str] = field(default_factory=Counter)
 
     @property
     def start(self) -> Arrays:
@@ -144,7 +147,7 @@ def _run(
         nodes[name].memory.arrays = arrays
         nodes[name].memory.personal.update(personal)
     coordinator = Coordinator(
-        InProcessFederation({name: node.handle for name, node in nodes.items()}),
+        federation(how.runtime, nodes, bench.paths, len(how.seeds)),
         algorithm,
         recipe.plan,
         summing,
@@ -253,7 +256,9 @@ def _in_force(
             1,
             {},
             kind="headcount",
-            federation=InProcessFederation({name: node.handle for name, node in nodes.items()}),
+            federation=federation(
+                bench.settings.runtime, nodes, bench.paths, len(bench.settings.seeds)
+            ),
             algorithm=query,
             plan=plan,
             summing=summing,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -98,6 +98,7 @@ def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Sc
     if data.schema.columns:
         return data.schema
     reserved = {data.schema.label, data.brand, data.customer, data.split}
+    reserved |= set(data.schema.campaign.columns) if data.schema.campaign else set()
     if private := [variant.label for variant in how.variants if variant.private]:
         raise InputError(
             "data.columns",
@@ -135,7 +136,7 @@ def shared_schema(data: DataSet, tables: Tables, how: Settings, seed: int) -> Sc
         summing=summing,
         seed=derive(seed, "ranges"),
     )
-    return task.read(answer.state)
+    return replace(task.read(answer.state), campaign=data.schema.campaign)
 
 
 def _known(task: Task[R], table: BrandTable, brand: str) -> R:

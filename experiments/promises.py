@@ -38,7 +38,7 @@ def statements(how: Settings, pieces: Mapping[int, Piece]) -> dict[str, dict[str
         if variant is None or arm == "finetuned":
             continue
         apart = _apart(pieces, key)
-        made = {seed: _statement(piece, key, arm) for seed, piece in apart.items()}
+        made = {seed: statement_of(piece, key, arm) for seed, piece in apart.items()}
         if made:
             seed = max(made, key=lambda s: made[s].customer.pld)
             worst = made[seed]
@@ -56,7 +56,8 @@ def _apart(pieces: Mapping[int, Piece], key: str) -> dict[int, Piece]:
     return kept
 
 
-def _statement(piece: Piece, key: str, arm: str) -> Statement:
+def statement_of(piece: Piece, key: str, arm: str) -> Statement:
+    """What one seed's arm promises, from what its ledgers booked."""
     conditions = _conditions(plan_from(piece.note["plans"][key]), arm)
     spent = {keeper: from_json(event) for keeper, event in piece.note["spent"][key].items()}
     if conditions.joint:

@@ -7,6 +7,7 @@ import math
 import platform
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib import metadata
@@ -14,29 +15,31 @@ from pathlib import Path
 from typing import Any
 
 from experiments.arms import Result
-from experiments.details import DETAILS
+from experiments.details import DETAILS, LEFT_AT_BRANDS
 from experiments.journal import Piece, stored_plan
 from experiments.prepare import Tables, shared_schema
 from experiments.promises import statements
-from experiments.settings import Settings, Variant
+from experiments.settings import Settings
 from experiments.summary import summarise_run
 from experiments.tuning import TUNED
 from fl import arrays
+from fl.contracts import Unit
 from fl.data.dataset import DataSet
 from fl.data.divide import BrandTable
+from fl.data.schema_file import to_plain
 from fl.events import to_json as to_event
-from fl.privacy import BrandPrivacy
+from fl.privacy import BrandPrivacy, Plan
 from fl.report.files import atomic_write
 from fl.report.rows import from_json, to_json
 
-_EVALUATION = (
+EVALUATION = (
     "Offline benchmark: every metric was computed with all test rows of all brands in hand, "
     "exactly and without noise. A deployment sees only the counted, summed statistics of the "
     "Query door. "
     "Tuning saw validation rows only; test rows were scored once, after the last training."
 )
 _PACKAGES = ("flwr", "torch", "opacus", "hydra-core", "pandas", "numpy", "scikit-learn")
-_VERSION = 1  # of run.json and results.json
+VERSION = 1  # of run.json and results.json
 
 
 def opening(how: Settings, data: DataSet, tables: Tables) -> dict[str, Any]:
@@ -50,27 +53,23 @@ def opening(how: Settings, data: DataSet, tables: Tables) -> dict[str, Any]:
         for brand, table in tables.items()
     }
     return {
-        "version": _VERSION,
+        "version": VERSION,
         "status": "running",
         "experiment": how.experiment,
         "question": how.question,
         "config": how.values,
-        "versions": {
-            **{p: metadata.version(p) for p in _PACKAGES},
-            "python": sys.version.split()[0],
-        },
-        "machine": platform.platform(),
-        "commit": _commit(),
+        **circumstances(),
         "seeds": list(how.seeds),
-        "evaluation": _EVALUATION,
+        "evaluation": EVALUATION,
         "privacy": {
             "name": how.variants[0].plan.name,
             "label": how.variants[0].label,
             "unit": str(how.variants[0].plan.unit),
             "noise_source": getattr(how.variants[0].plan, "noise_source", None),
-            "statement": _promise(how.variants[0]),
+            "statement": promise(how.variants[0].plan),
         },
         "secure_sum": how.summing.name,
+        "runtime": {"name": how.runtime.name},
         "data": {
             "name": data.name,
             **asdict(data.provenance),
@@ -79,6 +78,18 @@ def opening(how: Settings, data: DataSet, tables: Tables) -> dict[str, Any]:
             "brands": brands,
             "tiers": {b: data.tiers[b] for b in brands if b in data.tiers},
         },
+    }
+
+
+def circumstances() -> dict[str, Any]:
+    """What a run was made with: versions, machine, commit."""
+    return {
+        "versions": {
+            **{p: metadata.version(p) for p in _PACKAGES},
+            "python": sys.version.split()[0],
+        },
+        "machine": platform.platform(),
+        "commit": _commit(),
     }
 
 
@@ -147,16 +158,28 @@ def publish(
         "absent": [a for piece in pieces.values() for a in piece.note["absent"]],
         "history": [h for piece in pieces.values() for h in piece.note["history"]],
         **DETAILS[how.options.name](how, schema, pieces),
+        "runtime": {"name": how.runtime.name, "answers": _paths(pieces)},
         "gains": summary.gains[how.variants[0].label],
         "gains_by_privacy": summary.gains,
         "statements": statements(how, pieces),
+        "schema": to_plain(schema),
         "arrays": {str(seed): arrays.digest(_models({seed: p})) for seed, p in pieces.items()},
     }
-    run = _plain(run)
+    run = without_nan(run)
     to_json(out / "results.json", summary.rows)
     atomic_write(out / "models.npz", arrays.to_bytes(_models(pieces)))
     write_report(out, summary.rows, run)
+    if leave := LEFT_AT_BRANDS.get(how.options.name):
+        leave(out, how, data, tables[how.seeds[0]], pieces[how.seeds[0]])
     write(out, {**run, "status": "finished"})
+
+
+def _paths(pieces: Mapping[int, Piece]) -> dict[str, int]:
+    """How often the cohort runtime took which way, over all seeds."""
+    total: Counter[str] = Counter()
+    for piece in pieces.values():
+        total.update(piece.note.get("paths", {}))
+    return dict(total)
 
 
 def _labels(data: DataSet, table: BrandTable, brand: str) -> dict[str, Any]:
@@ -167,10 +190,11 @@ def _labels(data: DataSet, table: BrandTable, brand: str) -> dict[str, Any]:
     return {"classes": {c: int((codes == i).sum()) for i, c in enumerate(data.schema.classes)}}
 
 
-def _promise(variant: Variant) -> str:
-    if not variant.private:
+def promise(plan: Plan) -> str:
+    """What a plan says of itself, in a sentence."""
+    if plan.unit is Unit.NONE:
         return "No privacy guarantee: exact updates and exact counts leave each brand."
-    return variant.plan.trust
+    return plan.trust
 
 
 def write(out: Path, run: Mapping[str, Any]) -> None:
@@ -192,12 +216,12 @@ def show(out: Path) -> None:
     sys.stdout.write(f"{run['seconds']:.0f} s. Report: {out / 'report.html'}\n")
 
 
-def _plain(value: Any) -> Any:
+def without_nan(value: Any) -> Any:
     """JSON has no NaN: where there is no number, null."""
     if isinstance(value, Mapping):
-        return {key: _plain(item) for key, item in value.items()}
+        return {key: without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item) for item in value]
+        return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 

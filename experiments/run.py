@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import os
 import sys
+from functools import partial
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from omegaconf import DictConfig
 
+    from experiments.ready import Shelf
+    from experiments.sweep import Sweep
     from fl.errors import InputError
 
 HELP = """\
@@ -16,7 +21,8 @@ fl-run: does a brand do better by training together than alone, without any reco
 
 Usage
   fl-run experiment=NAME out=DIR [OPTION=VALUE ...]   run one experiment
-  fl-run -m OPTION=A,B out=DIR ...                     run every combination, one folder each
+  fl-run -m OPTION=A,B out=DIR ...                     run every combination, one folder each;
+                                                       DIR/sweep.html compares them
   fl-run resume=DIR                                    take up a run that was killed
   fl-run experiment=NAME --cfg job                     print the resolved config, run nothing
 
@@ -50,7 +56,7 @@ _FLAGS = {
     *("-i", "--info", "--version"),  # no other config folder: Hydra runs what a file there names
 }
 _OPEN = (
-    *("data.columns", "plans", "by_epsilon"),
+    *("task.rules", "data.columns", "plans", "by_epsilon"),
     *("tuning.alone", "tuning.federated", "tuning.finetuned", "tuning.pooled"),
 )
 
@@ -106,7 +112,7 @@ def _hydra(arguments: list[str]) -> None:
     """Let Hydra compose (and sweep), with its own messages turned into ours.
 
     A mistake found in a job is kept aside and raised when Hydra is done, because Hydra would print
-    lines of its own about it; the jobs that are left of a sweep do nothing then.
+    lines of its own about it. In a sweep the other jobs run nevertheless.
     """
     import tempfile
 
@@ -117,11 +123,19 @@ def _hydra(arguments: list[str]) -> None:
 
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let exceptions through to us
     mistakes: list[InputError] = []
+    sweep: list[Sweep] = []
 
     def job(config: DictConfig) -> None:
         try:
-            if not mistakes:
-                _one(config, arguments)
+            if not (sweeps or mistakes):
+                _one(config)
+            elif sweeps:
+                if not sweep:
+                    from experiments.sweep import Sweep
+
+                    sweep.append(Sweep())
+                name = _job_folder(arguments)
+                sweep[0].one(name, _root(config), partial(_one, config, name))
         except InputError as error:
             mistakes.append(error)
         except OSError as error:
@@ -141,6 +155,8 @@ def _hydra(arguments: list[str]) -> None:
         if "Config group override must be" not in str(error):
             raise
         raise InputError("command line", "a group is null", "choose NAME in GROUP=NAME") from error
+    if sweep and (failed := sweep[0].finish()) is not None:
+        mistakes.append(failed)
     if mistakes:
         raise mistakes[0]
 
@@ -150,7 +166,7 @@ def _opened(argument: str) -> str:
     return f"++{argument}" if argument.startswith(_OPEN) else argument
 
 
-def _one(config: DictConfig, arguments: list[str]) -> None:
+def _one(config: DictConfig, folder: str = "", shelf: Shelf | None = None) -> None:
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
@@ -165,18 +181,31 @@ def _one(config: DictConfig, arguments: list[str]) -> None:
         raise TypeError(f"Expected a mapping, got {type(values).__name__}.")
     if not values["out"]:
         raise InputError("out", "is empty", "name a folder, out=DIR")
-    values["out"] = os.path.join(str(values["out"]), _job_folder(arguments))
-    run({str(key): value for key, value in values.items()})
+    values["out"] = os.path.join(str(values["out"]), folder)
+    try:
+        run({str(key): value for key, value in values.items()}, shelf)
+    except OSError as error:
+        raise _of_the_system(error) from error
+
+
+def _root(config: DictConfig) -> Path:
+    """The folder of a whole sweep."""
+    from pathlib import Path
+
+    from omegaconf import OmegaConf
+
+    from fl.errors import InputError
+
+    if OmegaConf.is_missing(config, "out") or not config["out"]:
+        raise InputError("out", "has no value", "give out=DIR")
+    return Path(str(config["out"]))
 
 
 def _job_folder(arguments: list[str]) -> str:
-    """Of a sweep, what tells this job from the others; empty for a single run."""
+    """Of a sweep, what tells this job from the others."""
     from hydra.core.hydra_config import HydraConfig
     from hydra.core.override_parser.overrides_parser import OverridesParser
-    from hydra.types import RunMode
 
-    if HydraConfig.get().mode is not RunMode.MULTIRUN:
-        return ""
     plain = [_opened(a) for a in arguments if "=" in a and not a.startswith("-")]
     asked = OverridesParser.create().parse_overrides(plain)
     swept = {o.key_or_group for o in asked if o.is_sweep_override()} - {"out"}
@@ -237,8 +266,14 @@ def _help() -> str:
         if file.name.endswith(".yaml")
     )
     shown = ("data", "partition", "model", "algorithm", "privacy", "secure_sum", "task", "runtime")
-    groups = "\n".join(f"  {group + '=':<12}{_names(group)}" for group in shown)
+    groups = "\n".join(_wrapped(f"  {group + '=':<12}", _names(group)) for group in shown)
     return HELP.format(experiments=experiments, groups=groups)
+
+
+def _wrapped(start: str, text: str) -> str:
+    from textwrap import fill
+
+    return fill(text, 100, initial_indent=start, subsequent_indent=" " * len(start))
 
 
 def _question(text: str) -> str:

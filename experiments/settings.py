@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from experiments.runtimes import Runtime
 from experiments.tuning import TUNED, Tuning
 from fl.algorithms import ALGORITHMS
 from fl.config import Values, build, choose, group, plain
@@ -52,31 +53,6 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Runtime:
-    """``conf/runtime``: speed and comfort; nothing here changes a result.
-
-    Attributes:
-        workers: processes that share the seeds out among them, >= 1.
-        checkpoint_seconds: at least so long between two checkpoints of one training, >= 0.
-        debug: stop at the first exception of a brand instead of counting it absent.
-    """
-
-    name: str = "inprocess"
-    workers: int = 2
-    checkpoint_seconds: float = 5.0
-    debug: bool = False
-
-    def __post_init__(self) -> None:
-        if self.name != "inprocess":
-            raise ValueError(f"Expected name={self.name!r} to be 'inprocess'.")
-        if self.workers < 1 or self.checkpoint_seconds < 0:
-            raise ValueError(
-                f"Expected workers={self.workers} >= 1 and "
-                f"checkpoint_seconds={self.checkpoint_seconds} >= 0."
-            )
-
-
-@dataclass(frozen=True, slots=True)
 class Variant:
     """One guarantee under which the federated arms run.
 
@@ -102,7 +78,7 @@ class Variant:
             return None
         values = {**plain(self.plan), "name": "local", "dropouts": 0, "colluders": 0}
         plan = choose(PLANS, values, "privacy")
-        return Variant(_label(plan), plan, self.algorithm)
+        return Variant(label(plan), plan, self.algorithm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +139,7 @@ def settings(values: Values) -> Settings:
         tuning=build(Tuning, values["tuning"], "tuning"),
         rounds=_at_least_one(values, "rounds"),
         evaluate_every=_at_least_one(values, "evaluate_every"),
-        seeds=_seeds(values["seeds"]),
+        seeds=seeds(values["seeds"]),
         arms=_arms(values["arms"]),
         values=values,
     )
@@ -171,7 +147,7 @@ def settings(values: Values) -> Settings:
     return made
 
 
-def _variants(values: Values) -> tuple[Variant, ...]:
+def guarantees(values: Values) -> list[Plan]:
     """The run's own privacy first, then each plan of ``plans`` at each epsilon of ``epsilons``."""
     chosen = [choose(PLANS, values["privacy"], "privacy")]
     others, epsilons = group(values["plans"] or {}, "plans"), _listed(values["epsilons"])
@@ -185,7 +161,14 @@ def _variants(values: Values) -> tuple[Variant, ...]:
             choose(PLANS, {**plan, "epsilon": e, "noise_multiplier": None}, f"plans.{name}")
             for e in epsilons
         ]
-    return tuple(Variant(_label(plan), plan, _algorithm(values, plan)) for plan in chosen)
+    labels = [label(plan) for plan in chosen]
+    if repeated := sorted({name for name in labels if labels.count(name) > 1}):
+        raise InputError("epsilons", f"{repeated[0]} is asked for twice", "name it once")
+    return chosen
+
+
+def _variants(values: Values) -> tuple[Variant, ...]:
+    return tuple(Variant(label(p), p, _algorithm(values, p)) for p in guarantees(values))
 
 
 def _algorithm(values: Values, plan: Plan) -> Algorithm:
@@ -197,7 +180,8 @@ def _algorithm(values: Values, plan: Plan) -> Algorithm:
     return choose(ALGORITHMS, {**values["algorithm"], **changed}, "algorithm")
 
 
-def _label(plan: Plan) -> str:
+def label(plan: Plan) -> str:
+    """How a guarantee is called in results: ``none``, or the plan's name and epsilon."""
     if isinstance(plan, NoPrivacy):
         return "none"
     if plan.epsilon is None:
@@ -206,9 +190,6 @@ def _label(plan: Plan) -> str:
 
 
 def _check_together(made: Settings) -> None:
-    labels = [variant.label for variant in made.variants]
-    if repeated := sorted({label for label in labels if labels.count(label) > 1}):
-        raise InputError("epsilons", f"{repeated[0]} is asked for twice", "name it once")
     if "central_dp" in made.arms and not any(v.private for v in made.variants):
         raise InputError(
             "arms", "'central_dp' needs a privacy plan", "set privacy=local, or drop the arm"
@@ -230,7 +211,7 @@ def _check_together(made: Settings) -> None:
                         f"use one of {', '.join(Training.__slots__)}",
                     )
     for variant in made.variants:
-        _check_sum(made, variant.plan)
+        _check_sum(made, variant)
     if made.preparation.scaling == "own" and made.options.name != "conversion":
         raise InputError(
             "preparation.scaling",
@@ -256,11 +237,12 @@ def _check_together(made: Settings) -> None:
         )
 
 
-def _check_sum(made: Settings, plan: Plan) -> None:
+def _check_sum(made: Settings, variant: Variant) -> None:
     """A share of the noise protects nobody but in a sum that hides single updates.
 
     Noise on the sum protects nobody if brands are shown the sum before it, to follow the model.
     """
+    plan, algorithm = variant.plan, variant.algorithm
     if plan.unit is Unit.BRAND and made.summing.hides_updates:
         raise InputError(
             "secure_sum",
@@ -270,10 +252,10 @@ def _check_sum(made: Settings, plan: Plan) -> None:
         )
     if not plan.needs_hidden_updates:
         return
-    if any(isinstance(ask, Train) for ask in rehearse(made.algorithm, made.algorithm.init({}))):
+    if any(isinstance(ask, Train) for ask in rehearse(algorithm, algorithm.init({}))):
         raise InputError(
             "algorithm",
-            f"{made.algorithm.name} trains at a brand, with a share of {plan.name}'s noise only",
+            f"{algorithm.name} trains at a brand, with a share of {plan.name}'s noise only",
             "choose algorithm=fedsgd, or privacy=local",
         )
     if not made.summing.hides_updates:
@@ -291,13 +273,14 @@ def _at_least_one(values: Values, key: str) -> int:
     return value
 
 
-def _seeds(value: Any) -> tuple[int, ...]:
-    seeds = tuple(range(value)) if type(value) is int else _listed(value)
-    if not seeds or len(set(seeds)) != len(seeds) or any(type(s) is not int for s in seeds):
+def seeds(value: Any) -> tuple[int, ...]:
+    """Seeds from their number or a list of them."""
+    found = tuple(range(value)) if type(value) is int else _listed(value)
+    if not found or len(set(found)) != len(found) or any(type(s) is not int for s in found):
         raise InputError(
             "seeds", f"{value!r} names no seeds", "give a number of seeds, or a list such as [0,1]"
         )
-    return seeds
+    return found
 
 
 def _arms(value: Any) -> tuple[str, ...]:

@@ -58,7 +58,7 @@ def summarise_run(how: Settings, data: DataSet, pieces: Pieces) -> Summary:
             data=data.name,
             task=how.options.name,
             model=how.architecture.name,
-            algorithm=how.algorithm.name,
+            algorithm=(variant or how.variants[0]).algorithm.name,
             privacy=variant.plan.name if variant else "none",
             epsilon=_epsilon(variant, pieces, key),
         )

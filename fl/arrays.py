@@ -9,21 +9,23 @@ from __future__ import annotations
 
 import hashlib
 import io
+import math
 import zipfile
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import numpy as np
 import numpy.typing as npt
 
 Array = npt.NDArray[np.generic]
 Arrays = Mapping[str, Array]
+_ZERO = bytes(8)  # a float64, read-only
 
 
-def _each(function: Callable[..., Array], *many: Arrays) -> dict[str, Array]:
-    names = set(many[0])
-    if any(set(arrays) != names for arrays in many):
-        raise ValueError(f"Expected the same names on both sides, got {[sorted(a) for a in many]}.")
-    return {name: np.asarray(function(*(a[name] for a in many))) for name in sorted(names)}
+def _both(a: Arrays, b: Arrays) -> list[str]:
+    """The names of both, sorted."""
+    if a.keys() != b.keys():
+        raise ValueError(f"Expected the same names on both sides, got {[sorted(a), sorted(b)]}.")
+    return sorted(a)
 
 
 def add(a: Arrays, b: Arrays) -> dict[str, Array]:
@@ -32,12 +34,12 @@ def add(a: Arrays, b: Arrays) -> dict[str, Array]:
     >>> add({"w": np.ones(2)}, {"w": np.ones(2)})["w"].tolist()
     [2.0, 2.0]
     """
-    return _each(lambda x, y: np.asarray(x, np.float64) + y, a, b)
+    return {n: np.asarray(np.add(a[n], b[n], dtype=np.float64)) for n in _both(a, b)}
 
 
 def subtract(a: Arrays, b: Arrays) -> dict[str, Array]:
     """``a - b`` in float64, entry by entry."""
-    return _each(lambda x, y: np.asarray(x, np.float64) - y, a, b)
+    return {n: np.asarray(np.subtract(a[n], b[n], dtype=np.float64)) for n in _both(a, b)}
 
 
 def scale(a: Arrays, factor: float) -> dict[str, Array]:
@@ -46,7 +48,7 @@ def scale(a: Arrays, factor: float) -> dict[str, Array]:
     >>> scale({"w": np.ones(2, np.float32)}, 0.5)["w"].tolist()
     [0.5, 0.5]
     """
-    return _each(lambda x: np.asarray(x, np.float64) * factor, a)
+    return {n: np.asarray(np.multiply(a[n], factor, dtype=np.float64)) for n in sorted(a)}
 
 
 def zeros_like(a: Arrays) -> dict[str, Array]:
@@ -54,12 +56,12 @@ def zeros_like(a: Arrays) -> dict[str, Array]:
 
     They are read-only, and take no memory whatever their shape.
     """
-    return _each(lambda x: np.broadcast_to(np.zeros(()), x.shape), a)
+    return {n: np.ndarray(a[n].shape, np.float64, _ZERO, 0, (0,) * a[n].ndim) for n in sorted(a)}
 
 
 def cast(a: Arrays, dtype: npt.DTypeLike) -> dict[str, Array]:
     """``a`` with every entry in ``dtype``."""
-    return _each(lambda x: np.asarray(x, dtype), a)
+    return {name: np.asarray(a[name], dtype) for name in sorted(a)}
 
 
 def within(prefix: str, a: Arrays) -> dict[str, Array]:
@@ -79,12 +81,18 @@ def below(prefix: str, a: Arrays) -> dict[str, Array]:
 
 def same_shape(a: Arrays, template: Arrays) -> bool:
     """Whether ``a`` has exactly the names and shapes of ``template``."""
-    return set(a) == set(template) and all(a[n].shape == template[n].shape for n in template)
+    if a.keys() != template.keys():
+        return False
+    return all(a[name].shape == like.shape for name, like in template.items())
 
 
 def finite(a: Arrays) -> bool:
     """Whether no entry of ``a`` is NaN or infinite."""
-    return all(bool(np.isfinite(np.asarray(x, np.float64)).all()) for x in a.values())
+    for x in a.values():
+        total = np.add.reduce(x, axis=None, dtype=np.float64)  # finite only if every entry is
+        if not math.isfinite(total) and not np.isfinite(np.asarray(x, np.float64)).all():
+            return False
+    return True
 
 
 def digest(a: Arrays) -> str:

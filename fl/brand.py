@@ -7,7 +7,7 @@ and is booked before a row is read: ``Train`` through ``plan.gradients``, ``Quer
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from typing import Generic
@@ -36,9 +36,9 @@ from fl.models.parameters import load, parameters
 from fl.privacy.none import NoPrivacy
 from fl.seeds import derive, torch_generator
 
-_STAYS = NoPrivacy()  # how a model is trained that never leaves
+STAYS = NoPrivacy()  # how a model is trained that never leaves
 _BETA_1, _BETA_2, _EPSILON = 0.9, 0.999, 1e-8  # of Adam, as its paper recommends
-_CHUNK = 4096  # examples whose per-example statistics are in memory at a time
+_CHUNK, _ENTRIES = 4096, 2**22  # most examples, and numbers, of statistics in memory at a time
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,19 +74,38 @@ class LocalBrand(Generic[R]):
         Raises:
             Refused: the ledger does not cover it; no data was touched.
         """
+        return self.opened(ask, self.admitted(ask))
+
+    def admitted(self, ask: Ask) -> int:
+        """Book what the answer costs; the seed of the answer, to be used once.
+
+        Raises:
+            Refused: the ledger does not cover it; no data was touched.
+        """
         number = next(self.asked)
         if self.plan.unit is Unit.CUSTOMER:
             self._booked().commit(self.plan.event(ask, self.training), f"{self.occasion}/{number}")
-        seed = derive(self.seed, "ask", self.name, self.occasion, number)
+        return derive(self.seed, "ask", self.name, self.occasion, number)
+
+    def opened(self, ask: Ask, seed: int) -> Answer:
+        """Open one door, for an ask that was admitted with this ``seed``."""
         match ask:
             case Train(start, drift):
-                trained, steps = self._train(self.plan, start, drift, seed)
-                return Trained(trained, steps, self.plan.weight(len(self.splits["train"])))
+                return self.trained(*self._train(self.plan, start, drift, seed))
             case Personal(start, drift, name):
-                self.personal[name] = self._train(_STAYS, start, drift, seed)[0]
-                return LocalOnly(name)
+                return self.kept(name, self._train(STAYS, start, drift, seed)[0])
             case Query(statistic):
                 return self._count(statistic, seed)
+
+    def trained(self, end: Arrays, steps: int) -> Trained:
+        """The answer to ``Train``."""
+        weight = self.plan.weight(len(self.splits["train"]))
+        return Trained(end, steps, weight, self.training.learning_rate)
+
+    def kept(self, name: str, model: Arrays) -> LocalOnly:
+        """The answer to ``Personal``: the model stays in ``personal``."""
+        self.personal[name] = model
+        return LocalOnly(name)
 
     def _booked(self) -> Ledger:
         if self.ledger is None:
@@ -118,21 +137,27 @@ class LocalBrand(Generic[R]):
                 customers = torch.unique(rows.customer_b).numpy()
                 ones: Arrays = {"customers": np.ones(len(customers))}
                 chunks, limits = iter([(ones, customers)]), {"customers": 1.0}
-            case Of.EVALUATION:
-                chunks = self._chunks(self._model(statistic.arrays), rows)
-                limits = dict(self.task.limits())
-        return Counted(*self.plan.release(chunks, statistic.of, limits, seed))
+            case Of.EVALUATION | Of.RECORDS:
+                of_task = self.task.limits()
+                limits = {name: of_task[name] for name in statistic.parts or of_task}
+                chunks = self._chunks(self._model(statistic.arrays), rows, tuple(limits))
+        return Counted(*self.plan.release(chunks, statistic, limits, seed))
 
-    def _chunks(self, model: nn.Module, examples: R) -> Iterator[tuple[Arrays, Ints]]:
+    def _chunks(
+        self, model: nn.Module, examples: R, names: Sequence[str]
+    ) -> Iterator[tuple[Arrays, Ints]]:
         """Per-example statistics and customers, chunk by chunk; no customer is in two chunks."""
+        width = sum(x.size for x in self.task.statistics().values())
+        most = max(1, min(_CHUNK, _ENTRIES // max(1, width)))
         by_customer = examples.rows(torch.argsort(examples.customer_b, stable=True))
         starts = torch.nonzero(torch.diff(by_customer.customer_b, prepend=torch.tensor([-1])))
         start, stops = 0, [*starts[1:, 0].tolist(), len(by_customer)]
         for stop in stops:
-            if stop - start >= _CHUNK or stop == len(by_customer):
+            if stop - start >= most or stop == len(by_customer):
                 chunk = by_customer.span(start, stop)
                 with torch.no_grad():
-                    yield self.task.evaluate(model, chunk), chunk.customer_b.numpy()
+                    found = self.task.evaluate(model, chunk)
+                yield {name: found[name] for name in names}, chunk.customer_b.numpy()
                 start = stop
 
     def _model(self, params: Arrays) -> nn.Module:

@@ -23,7 +23,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.arrays import Arrays
-from fl.doors import Answer, Ask, Of, Training
+from fl.doors import Answer, Ask, Statistic, Training
 from fl.errors import Code
 from fl.events import PrivacyEvent
 
@@ -257,6 +257,17 @@ class Algorithm(Protocol):
         """The model inside the state."""
 
 
+class Question(Algorithm, Protocol):
+    """An algorithm that counts instead of learning: its state is the answer after ``rounds``.
+
+    Its updates weigh 0: their sum is the answer, and no mean is taken.
+    """
+
+    @property
+    def rounds(self) -> int:
+        """How many rounds lead from the first state to the answer, >= 1."""
+
+
 # --- 4 privacy plan -----------------------------------------------------------------------------
 
 
@@ -298,7 +309,7 @@ class PrivacyPlan(Protocol):
         """Door 3: the customers' gradients, summed for release, and the weight of the sum."""
 
     def release(
-        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+        self, chunks: Iterable[tuple[Arrays, Ints]], asked: Statistic, limits: Limits, seed: int
     ) -> tuple[Arrays, float]:
         """Door 3: per-example statistics (``[b, ...]``), summed for release, and their weight.
 

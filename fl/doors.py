@@ -26,6 +26,8 @@ class Training:
         weight_decay: L2 pull towards zero, >= 0.
         optimizer: ``sgd``, or ``adam``, which starts anew with every request and needs momentum 0
             (it has its own). Either reads gradients that the privacy plan has released already.
+        shuffle: draw a new order of examples in every epoch (plans without a guarantee to
+            customers; the others draw Poisson samples).
     """
 
     learning_rate: float = 0.1
@@ -35,6 +37,7 @@ class Training:
     momentum: float = 0.0
     weight_decay: float = 0.0
     optimizer: str = "sgd"
+    shuffle: bool = True
 
     def __post_init__(self) -> None:
         if not 0 < self.learning_rate < float("inf"):
@@ -78,6 +81,7 @@ class Of(StrEnum):
     EVALUATION = "evaluation"  # the task's statistics at a model
     GRADIENT = "gradient"  # the gradient of the losses at a model
     CUSTOMERS = "customers"  # one for each
+    RECORDS = "records"  # the task's statistics, with the noise that the run's epsilon leaves
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,14 +89,26 @@ class Statistic:
     """Which additive statistic of a brand's customers is asked for.
 
     Attributes:
-        split: ``train``, ``validation`` or ``test`` rows.
+        split: ``train``, ``validation`` or ``test`` rows; ``all`` where a task does not learn.
         of: what is summed.
         arrays: model parameters where a model is needed.
+        parts: which of the task's statistics, by name; empty for all of them.
+        share: of ``RECORDS``: its part of what the run may spend, in (0, 1]; the shares of a run's
+            statistics add up to 1. Noise has variance in proportion to 1 / share.
+        alone: whether something is built on this brand's answer before it is added to others': it
+            then carries all of the noise, where a share would do for a sum.
     """
 
     split: str
     of: Of
     arrays: Arrays = field(default_factory=dict)
+    parts: tuple[str, ...] = ()
+    share: float = 1.0
+    alone: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.share <= 1:
+            raise ValueError(f"Expected share={self.share} in (0, 1].")
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,11 +146,13 @@ class Trained:
         arrays: float32 parameters after training.
         steps: gradient steps taken; depends on the brand's size unless ``Training.steps`` is set.
         weight: what the plan lets this brand count for.
+        learning_rate: of the steps; public.
     """
 
     arrays: Arrays
     steps: int
     weight: float
+    learning_rate: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

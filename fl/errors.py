@@ -61,6 +61,7 @@ class Code(StrEnum):
     UNPROTECTED = "request.unprotected"  # asks for an update outside of the protocol
     OUT_OF_ORDER = "request.out-of-order"  # a step that is not the next one
     REPLAYED = "round.replayed"  # a round or attempt that was opened before
+    BUNDLE = "bundle.unknown"  # Flower code that this brand was not welcomed with
     UNKNOWN_PLAN = "plan.unknown"  # a plan this brand's operator has not approved
     UNKNOWN_ROSTER = "roster.unknown"  # another list of brands, or a brand that is not on it
     MODEL_MISMATCH = "model.mismatch"  # does not follow from the published sums

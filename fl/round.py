@@ -7,7 +7,9 @@ differ only in the algorithm.
 
 from __future__ import annotations
 
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 from fl import arrays
 from fl.arrays import Arrays
@@ -18,16 +20,14 @@ from fl.contracts import (
     Collected,
     Federation,
     Ledger,
-    Local,
     Memory,
     PrivacyPlan,
     Reply,
     Request,
     SecureSum,
     Unit,
-    Update,
 )
-from fl.doors import Ask, Counted, LocalOnly, Personal, Query, Train, Trained, Training
+from fl.doors import Answer, Ask, Counted, LocalOnly, Personal, Query, Train, Trained, Training
 from fl.errors import NoAnswer
 from fl.events import Composed, PrivacyEvent
 
@@ -93,26 +93,44 @@ def contribute(
     Raises:
         Refused: the request fails a check; the data has not been touched.
     """
+    steps = contribution(request, memory=memory, algorithm=algorithm, plan=plan, summing=summing)
+    return carry_out(steps, brand)
+
+
+def contribution(
+    request: Request,
+    *,
+    memory: Memory,
+    algorithm: Algorithm,
+    plan: PrivacyPlan,
+    summing: BrandSum,
+) -> Generator[Ask, Answer, Reply]:
+    """The brand's half as it waits for answers, so that a runtime can answer many brands at once.
+
+    Raises:
+        Refused: as :func:`contribute`.
+    """
     if (reply := summing.answer(request, memory)) is not None:  # key agreement, unmasking
         return reply
-    local = algorithm.local(request.arrays, memory.arrays)
-    update, kept = carry_out(local, brand)  # 4 compute, through the doors
+    update, kept = yield from algorithm.local(request.arrays, memory.arrays)  # 4 the doors
     update = plan.bound(update, algorithm.limits)  # 5 bound
     reply = summing.protect(request, update, memory)  # 6 protect
     memory.arrays = kept
     return reply
 
 
-def carry_out(local: Local, brand: Brand) -> tuple[Update, Arrays]:
-    """Answer an algorithm's asks one by one until it returns its update and memory."""
+T = TypeVar("T")
+
+
+def carry_out(asking: Generator[Ask, Answer, T], brand: Brand) -> T:
+    """Answer asks one by one until there are no more; what is returned then."""
     try:
-        ask = next(local)
+        ask = next(asking)
         while True:
-            ask = local.send(brand.answer(ask))
+            ask = asking.send(brand.answer(ask))
     except StopIteration as finished:
-        update: Update
-        update, kept = finished.value
-        return update, kept
+        done: T = finished.value
+        return done
 
 
 def rehearse(algorithm: Algorithm, state: Arrays) -> tuple[Ask, ...]:
@@ -132,6 +150,17 @@ def rehearse(algorithm: Algorithm, state: Arrays) -> tuple[Ask, ...]:
                     ask = local.send(Counted(algorithm.zero(state), 1.0))
     except StopIteration:
         return tuple(asks)
+
+
+def states(algorithm: Algorithm, first: Arrays, rounds: int) -> Iterator[Arrays]:
+    """The state before each round, with sums taken as zero: what is public of it beforehand.
+
+    A question asks for something else in every round; this is how it is priced.
+    """
+    state = first
+    for _ in range(rounds):
+        yield state
+        state = algorithm.apply(state, algorithm.zero(state))
 
 
 def price(

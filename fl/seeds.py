@@ -25,7 +25,7 @@ def derive(seed: int, *purpose: str | int) -> int:
     >>> derive(0, "a", "b") == derive(0, "ab")
     False
     """
-    text = "\x1f".join(f"{type(part).__name__}:{part}" for part in (seed, *purpose))
+    text = "\x1f".join([f"{type(part).__name__}:{part}" for part in (seed, *purpose)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") >> 1
 
 

@@ -11,12 +11,15 @@ from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.query import evaluation
 from fl.contracts import Algorithm, Examples, PrivacyPlan, SecureSum, Task
 from fl.data.schema import Category, Hashed, Number, Schema
+from fl.data.schema import Text as TextColumn
 from fl.doors import Training
 from fl.federation.inprocess import InProcessFederation
 from fl.models import MODELS
+from fl.models.grams import GramsModel
 from fl.privacy import NoPrivacy, PlainSum
 from fl.seeds import numpy_generator
 from fl.tasks.conversion import Conversion
+from fl.tasks.text import Text, TextOptions
 
 SCHEMA = Schema(
     (
@@ -52,6 +55,32 @@ def table(brand: str, customers: int = 60, rows_each: int = 1) -> pd.DataFrame:
 def task(model: str = "logistic") -> Conversion:
     """Conversion with one of the models in its default size."""
     return Conversion(SCHEMA, MODELS[model]())
+
+
+MOODS = ("negative", "neutral", "positive")
+_WORDS = {
+    "negative": ("太差了", "假货", "不新鲜", "bad", "退货", "很失望"),
+    "neutral": ("一般", "还行吧", "so so", "普通", "凑合"),
+    "positive": ("很好", "好吃", "喜欢", "good", "质量不错", "速度快"),
+}
+
+
+def messages(number: int, seed: int = 0, moods: tuple[str, ...] = MOODS) -> pd.DataFrame:
+    """Short messages; each has two words of its mood and one of any mood."""
+    rng = numpy_generator(seed, "messages")
+    rows = []
+    for _ in range(number):
+        mood = str(rng.choice(moods))
+        words = [*rng.choice(_WORDS[mood], 2), rng.choice(_WORDS[str(rng.choice(MOODS))])]
+        rows.append({"message": "，".join(map(str, words)), "mood": mood})  # noqa: RUF001
+    return pd.DataFrame(rows)
+
+
+def text_task(classes: int = 3, **options: object) -> Text:
+    """Moods of messages, three or (without neutral) two."""
+    kept = MOODS if classes == 3 else ("negative", "positive")
+    schema = Schema((TextColumn("message"),), "mood", classes=kept)
+    return TextOptions(**{"buckets": 4096, **options}).task(schema, GramsModel())  # type: ignore[arg-type]
 
 
 def splits(of: Task, brand: str, customers: int = 60) -> dict[str, Examples]:

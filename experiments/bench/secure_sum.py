@@ -2,14 +2,14 @@
 
 ``python -m experiments.bench.secure_sum --out FILE.json [--case n=5,d=1000000,dropped=1]``
 
-Ours: whole rounds of the real coordinator with ``n`` brands in this process; ``dropped`` brands are
-lost after they shared their keys. ``client_ms`` is what one brand computes in its five steps (the
-median brand, the best of some rounds), ``server_ms`` the coordinator's part, ``follow_ms`` what it
-costs a brand to follow the round's published sum. ``ideal_mask_ms`` is the time of the
-``degree + 1`` masks alone, at the speed of the case ``masks``. Times are by the wall clock;
-``*_cpu_ms`` count the processor's time of all threads, which other jobs disturb less. Vectors that
-are large take two threads, so on a busy machine the wall clock shows half of what is there. The
-case ``round,...`` is that of ``secure_round.py``.
+Ours: whole rounds of the real coordinator with ``n`` brands in this process, each of which works
+out everything by itself; ``dropped`` brands are lost after they shared their keys. ``client_ms`` is
+what one brand computes in its five steps (the median brand, the best of some rounds), ``server_ms``
+the coordinator's part, ``follow_ms`` what it costs a brand to follow the round's published sum.
+``ideal_mask_ms`` is the time of the ``degree + 1`` masks alone, at the speed of the case ``masks``.
+Times are by the wall clock; ``*_cpu_ms`` count the processor's time of all threads, which other
+jobs disturb less. Vectors that are large take two threads, so on a busy machine the wall clock
+shows half of what is there. The case ``round,...`` is that of ``secure_round.py``.
 
 Flower: its own functions for one brand's four stages (the shares it receives are made with its
 functions as well), and for the coordinator each of its loops' bodies, timed and multiplied by how
@@ -123,13 +123,14 @@ class Ours:
         self.algorithm = FedAvg()
         self.state: Arrays = {"w": np.zeros(case.d)}
         rules = BrandAgg(min_brands=3, max_dropouts=case.n)
-        self.coordinator, self.halves = simulate(
+        halves = simulate(
             rules,
             self.names,
             algorithms={"train": self.algorithm},
             plan=NoPrivacy("none", "equal"),
             first=self.state,
         )
+        self.coordinator, self.halves = secure_round.by_itself(*halves)
         self.memory = {name: Memory() for name in self.names}
         values = numpy_generator(0, "update").normal(size=case.d)
         self.update = Update({"w": values}, 1.0)

@@ -19,7 +19,7 @@ from typing import IO, NamedTuple
 
 import numpy as np
 
-from fl.algorithms import ALGORITHMS
+from fl.algorithms import ALGORITHMS, QUESTIONS
 from fl.algorithms.query import SumQuery
 from fl.arrays import Arrays, from_bytes
 from fl.config import choose, plain, run_state
@@ -112,7 +112,7 @@ def course_of(values: object) -> Course:
 
 def _described(algorithm: Algorithm) -> Json:
     values = plain(algorithm)
-    if algorithm.name in ALGORITHMS:
+    if algorithm.name in ALGORITHMS or algorithm.name in QUESTIONS:
         return values
     shapes = {name: list(a.shape) for name, a in algorithm.zero({}).items()}
     return {**values, "statistics": shapes, "of": str(values["of"])}
@@ -132,8 +132,8 @@ def _algorithm(values: object) -> Algorithm:
         case {"name": "query"}:
             raise ValueError("Expected a query: split, statistics, limits and of.")
         case dict():
-            made: Algorithm = choose(ALGORITHMS, values, "algorithm")
-            return made
+            known: Mapping[str, type[Algorithm]] = {**ALGORITHMS, **QUESTIONS}
+            return choose(known, values, "algorithm")
     raise ValueError("Expected an algorithm: name and settings.")
 
 

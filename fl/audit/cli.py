@@ -56,7 +56,8 @@ Example
 
 TRANSCRIPT = """\
 Check who was in each secure sum of a run, and that its models follow from these sums: DIR is the
-folder of a finished run of fl-run with secure_sum=brandagg (run.json, transcripts/, ledgers/).
+folder of a finished run of fl-run with secure_sum=brandagg (run.json, transcripts/, ledgers/), or
+the folder of a run of fl-server (offer.json, transcript.jsonl, model.npz).
 
 For every training:
   transcript  all brands signed the plan; every signature, list of survivors and hash of each round;
@@ -163,13 +164,17 @@ def _ledger(path: Path, key: str | None, head: str | None) -> int:
 
 
 def _run(what: str, folder: Path) -> int:
+    from fl.audit.deployed import audit_deployed, is_deployed
     from fl.audit.folder import as_text
     from fl.audit.recompute import audit_run
     from fl.audit.transcripts import audit_transcripts
     from fl.errors import InputError
 
     try:
-        audit = audit_run(folder) if what == "epsilon" else audit_transcripts(folder)
+        if what == "epsilon":
+            audit = audit_run(folder)
+        else:
+            audit = (audit_deployed if is_deployed(folder) else audit_transcripts)(folder)
     except InputError as error:
         sys.stderr.write(f"fl-audit: {error}\n")
         return 2

@@ -40,7 +40,7 @@ class _Run:
 
 
 @dataclass(slots=True)
-class _Followed:
+class Followed:
     """A course that notes where it leads: the digest of the state after each training round."""
 
     course: Course
@@ -74,7 +74,7 @@ class _Training:
     """
 
     states: dict[int, str] = field(default_factory=dict)
-    last: _Followed | None = None
+    last: Followed | None = None
     heads: Heads = field(default_factory=Heads)
 
 
@@ -182,14 +182,14 @@ def _part(run: _Run, path: Path, known: _Training) -> Iterator[Check]:
         values = [json.loads(line) for line in lines]
         roster = Roster.from_json(values[0]["roster"])
         course = course_of(values[0]["plan"]["course"])
-        sums, first, missing = _beside(path, values)
+        sums, first, missing = beside(path, values)
     except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         yield Check(False, "transcript", f"{path}: cannot be read: {type(error).__name__}: {error}")
         return
     if strangers := sorted(set(roster.keys) - run.brands):
         yield Check(False, "transcript", f"{path}: {', '.join(strangers)} are not of this run")
         return
-    followed = None if missing else _Followed(course, first, [digest(first)])
+    followed = None if missing else Followed(course, first, [digest(first)])
     start = None if missing else first
     verdict = verify_transcript(lines, roster, follow=followed, first=start, sums=sums)
     if verdict.terms is None or verdict.problem:
@@ -205,7 +205,7 @@ def _part(run: _Run, path: Path, known: _Training) -> Iterator[Check]:
         yield _joined(path, followed, known, verdict.rounds)
 
 
-def _beside(
+def beside(
     path: Path, values: Sequence[Mapping[str, object]]
 ) -> tuple[dict[str, Ring], Arrays, str]:
     """The published sums by the hash that their lines state, the first state, and what is missing.
@@ -214,17 +214,17 @@ def _beside(
         ValueError: the first state is something else.
     """
     stated = [str(v.get("sum")) for v in values[1:] if v.get("outcome") == "ok"]
-    beside = files_beside(path)
-    if not beside.first.exists() or (stated and not beside.sums.exists()):
-        lost = beside.sums if beside.first.exists() else beside.first
+    near = files_beside(path)
+    if not near.first.exists() or (stated and not near.sums.exists()):
+        lost = near.sums if near.first.exists() else near.first
         return {}, {}, f"{lost.name} is missing"
-    found = dict(zip(stated, read_sums(beside.sums), strict=False)) if stated else {}
+    found = dict(zip(stated, read_sums(near.sums), strict=False)) if stated else {}
     absent = len(set(stated) - set(found))
     problem = f"{absent} of {len(stated)} sums are missing" if absent else ""
-    return found, read_first(beside.first), problem
+    return found, read_first(near.first), problem
 
 
-def _joined(path: Path, followed: _Followed, known: _Training, rounds: int) -> Check:
+def _joined(path: Path, followed: Followed, known: _Training, rounds: int) -> Check:
     """Whether a part begins where the part before it was stored."""
     part = _PART.fullmatch(path.stem)
     if part is None:

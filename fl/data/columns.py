@@ -123,6 +123,8 @@ Column = Number | Category | Hashed | Text
 
 def text_cells(values: pd.Series) -> pd.Series:
     """Cells as text; an empty one reads ``(missing)``."""
+    if isinstance(values.dtype, pd.StringDtype):  # they are text already
+        return values.astype(object).where(values.notna(), MISSING)
     texts = values.astype(object).map(_cell, na_action="ignore")
     return texts.astype(object).where(values.notna(), MISSING)
 

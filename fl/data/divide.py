@@ -94,13 +94,7 @@ def divide(
     data = _unique_rows(data, how)
     brand = partition.divide(data, numpy_generator(seed, "partition")).to_numpy(object)
     who = customers(data)
-    ids = sorted({str(b) for b in brand if isinstance(b, str)})
-    if not ids:
-        raise InputError("partition", "no brand is left", "loosen partition.min_customers")
-    if clash := [name for name in ids if name in _GROUPS or name.startswith("tier:")]:
-        raise InputError(
-            f"brand {clash[0]}", "is what results call a group of brands", "rename the brand"
-        )
+    ids = _ids(brand)
     if how.duplicates == "refuse" and data.customer is not None:
         _refuse_shared(brand, who)
     tables = {}
@@ -115,6 +109,35 @@ def divide(
         tables[name] = BrandTable(rows, codes, names)
         _check_splits(names, name, how)
     return tables
+
+
+def undivided(data: DataSet, partition: Partition, seed: int) -> Mapping[str, BrandTable]:
+    """The brands' tables, by id, sorted, without splits: for questions that learn nothing.
+
+    Raises:
+        InputError: no brand is left.
+    """
+    brand = partition.divide(data, numpy_generator(seed, "partition")).to_numpy(object)
+    who = customers(data)
+    tables = {}
+    for name in _ids(brand):
+        mine = brand == name
+        rows, own = data.rows[mine], who[mine]
+        codes = pd.factorize(own, sort=True)[0].astype(np.int64)
+        tables[name] = BrandTable(rows, codes, np.full(len(rows), "all", object))
+    return tables
+
+
+def _ids(brand: split.Names) -> list[str]:
+    """The brands' ids, sorted."""
+    ids = sorted({str(b) for b in brand if isinstance(b, str)})
+    if not ids:
+        raise InputError("partition", "no brand is left", "loosen partition.min_customers")
+    if clash := [name for name in ids if name in _GROUPS or name.startswith("tier:")]:
+        raise InputError(
+            f"brand {clash[0]}", "is what results call a group of brands", "rename the brand"
+        )
+    return ids
 
 
 def _unique_rows(data: DataSet, how: Preparation) -> DataSet:

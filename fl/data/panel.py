@@ -49,17 +49,24 @@ class Panel:
         horizon_weeks: length of the outcome window, >= 1.
         brands_per_tier: brands of the large and of the medium tier, in [1, 40]; the small tier has
             three times as many.
+        earlier_week: > 0: every number also as it was at that cut-off, as NAME_before; empty where
+            the household was not a customer then.
     """
 
     name: str = "panel"
     cutoff_week: int = 44
     horizon_weeks: int = 4
     brands_per_tier: int = 15
+    earlier_week: int = 0
 
     def __post_init__(self) -> None:
         _require_weeks(self.cutoff_week, self.horizon_weeks)
         if not 1 <= self.brands_per_tier <= 40:
             raise ValueError(f"Expected brands_per_tier={self.brands_per_tier} in [1, 40].")
+        if self.earlier_week and not 14 <= self.earlier_week < self.cutoff_week:
+            raise ValueError(
+                f"Expected earlier_week={self.earlier_week} in [14, cutoff_week), or 0."
+            )
 
     def load(self) -> DataSet:
         """Read the package's transactions and build the rows."""
@@ -67,6 +74,11 @@ class Panel:
         before = lines[lines["week"] < self.cutoff_week]
         tiers = brand_tiers(before, self.brands_per_tier)
         rows = brand_rows(lines, list(tiers), self.cutoff_week, self.horizon_weeks)
+        if self.earlier_week:
+            then = brand_rows(lines, list(tiers), self.earlier_week, self.horizon_weeks)
+            keys = ["brand", "household_id"]
+            then = then.drop(columns="converted").set_index(keys).add_suffix("_before")
+            rows = rows.merge(then.reset_index(), on=keys, how="left")
         return DataSet(
             self.name,
             rows,

@@ -6,12 +6,13 @@ anybody's rows. That is what lets a brand encode alone and still agree with ever
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fl.data.campaign import Campaign
 from fl.data.columns import (
     MISSING,
     OTHER,
@@ -59,6 +60,7 @@ class Schema:
         negative: the label's values, as text, that count as 0; anything else is refused.
         classes: the label's values, as text, where there are not two but several: a label's code
             is its place here, and ``positive`` and ``negative`` play no part.
+        campaign: who was treated, for tasks that ask what that changed; no feature is of it.
     """
 
     columns: tuple[Column, ...]
@@ -66,6 +68,7 @@ class Schema:
     positive: str = "1"
     negative: tuple[str, ...] = ("0",)
     classes: tuple[str, ...] = ()
+    campaign: Campaign | None = field(default=None, repr=False)
 
     def __post_init__(self) -> None:
         names = [column.name for column in self.columns]
@@ -75,6 +78,9 @@ class Schema:
             raise ValueError(f"Expected the label {self.label!r} not to be a feature.")
         if len(set(self.classes)) != len(self.classes) or len(self.classes) == 1:
             raise ValueError(f"Expected at least two distinct classes, got {self.classes}.")
+        of_campaign = set(self.campaign.columns) if self.campaign else set()
+        if clash := sorted(of_campaign & {*names, self.label}):
+            raise ValueError(f"Expected the campaign's column {clash[0]!r} to be nothing else.")
 
     @property
     def numbers(self) -> tuple[Number, ...]:
@@ -102,18 +108,32 @@ class Schema:
             InputError: a missing column, a column of messages, a cell that is no finite number, an
                 unknown label.
         """
+        self.require_columns(table, where, self.label)
+        labels = self.positives(table, where)
+        return Encoded(*self.features(table, where), labels.to_numpy(np.float32))
+
+    def features(
+        self, table: pd.DataFrame, where: str = "table"
+    ) -> tuple[npt.NDArray[np.float32], npt.NDArray[np.int64]]:
+        """Encode the features of rows, each by itself; no label is looked at.
+
+        Returns:
+            ``x`` and ``c`` of :class:`Encoded`.
+
+        Raises:
+            InputError: see :meth:`encode`.
+        """
         if messages := [column.name for column in self.columns if isinstance(column, Text)]:
             raise InputError(
                 f"{where}, column {messages[0]}", "this task reads no messages", "choose task=text"
             )
-        self._require_columns(table, where)
-        labels = self.positives(table, where)
-        numbers = [c.scale(_numeric(table[c.name], c, where)) for c in self.numbers]
+        self.require_columns(table, where)
+        numbers = [c.scale(numeric_cells(table[c.name], c, where)) for c in self.numbers]
         codes = [c.encode(text_cells(table[c.name])) for c in self.codes]
         n = len(table)
         x = np.stack(numbers, 1) if numbers else np.zeros((n, 0))
         c = np.stack(codes, 1) if codes else np.zeros((n, 0), np.int64)
-        return Encoded(x.astype(np.float32), c, labels.to_numpy(np.float32))
+        return x.astype(np.float32), c
 
     def positives(self, table: pd.DataFrame, where: str = "table") -> pd.Series:
         """Whether each row's label is the positive one, bool ``[n]`` on the table's index.
@@ -153,8 +173,9 @@ class Schema:
             )
         return codes.astype(np.int64)
 
-    def _require_columns(self, table: pd.DataFrame, where: str) -> None:
-        needed = [column.name for column in self.columns] + [self.label]
+    def require_columns(self, table: pd.DataFrame, where: str, *others: str) -> None:
+        """Refuse a table that lacks a feature, or one of ``others`` (InputError)."""
+        needed = [*(column.name for column in self.columns), *others]
         missing = [name for name in needed if name not in table.columns]
         if missing:
             raise InputError(
@@ -164,7 +185,12 @@ class Schema:
             )
 
 
-def _numeric(values: pd.Series, column: Number, where: str) -> npt.NDArray[np.float64]:
+def numeric_cells(values: pd.Series, column: Number, where: str) -> npt.NDArray[np.float64]:
+    """Float64 cells of a column of numbers; an empty one counts as ``column.missing``.
+
+    Raises:
+        InputError: a cell that is no finite number.
+    """
     cells = values.to_numpy()
     if cells.dtype.kind in "biuf":
         numbers = cells.astype(np.float64)

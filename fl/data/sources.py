@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -13,12 +14,20 @@ from fl.errors import InputError
 _SEPARATORS = ",;\t|"
 
 
-def read(source: str | Path | pd.DataFrame, field: str = "data.path") -> pd.DataFrame:
+def read(
+    source: str | Path | pd.DataFrame,
+    field: str = "data.path",
+    *,
+    empty: bool = False,
+    text: Sequence[str] = (),
+) -> pd.DataFrame:
     """Read a whole table.
 
     Args:
         source: a frame, or a path ending in ``.csv``, ``.tsv``, ``.txt``, ``.data``, ``.parquet``.
         field: the config field that named it, for messages.
+        empty: whether a header without rows is a table.
+        text: columns of a CSV file that are read as text, so that ``007`` stays ``007``.
 
     Raises:
         InputError: no such file, another ending, no rows, or no table in it.
@@ -30,13 +39,13 @@ def read(source: str | Path | pd.DataFrame, field: str = "data.path") -> pd.Data
         raise InputError(field, f"no file {str(path)!r}", "check the path and its spelling")
     try:
         parquet = path.suffix.lower() == ".parquet"
-        table = pd.read_parquet(path) if parquet else _csv(path, field)
+        table = pd.read_parquet(path) if parquet else _csv(path, field, text)
     except (ValueError, csv.Error, UnicodeDecodeError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
             field, f"cannot read {path.name!r} as a table: {first}", "check the file's format"
         ) from error
-    if table.empty:
+    if table.empty and not empty:
         raise InputError(
             field, f"{path.name!r} has no rows", "give a file with data below a header"
         )
@@ -74,7 +83,7 @@ def filed(folder: str, file: str, title: str, publisher: str) -> Path:
     return path
 
 
-def _csv(path: Path, field: str) -> pd.DataFrame:
+def _csv(path: Path, field: str, text: Sequence[str]) -> pd.DataFrame:
     if path.suffix.lower() not in (".csv", ".tsv", ".txt", ".data"):
         raise InputError(
             field, f"{path.name!r} is neither CSV nor Parquet", "convert it to .csv or .parquet"
@@ -93,5 +102,10 @@ def _csv(path: Path, field: str) -> pd.DataFrame:
             "name every column, or remove the separators at the ends of rows",
         )
     return pd.read_csv(
-        path, sep=separator, encoding="utf-8-sig", skipinitialspace=True, low_memory=False
+        path,
+        sep=separator,
+        encoding="utf-8-sig",
+        skipinitialspace=True,
+        low_memory=False,
+        dtype=dict.fromkeys(text, str),
     )

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from fl.data.campaign import Campaign
 from fl.data.dataset import DataSet, Provenance
 from fl.data.schema import Schema, column
 from fl.data.sources import read
@@ -42,6 +43,7 @@ class Table:
             Empty: the schema comes out without columns, and the framework asks the brands what the
             columns look like by a counted query over training rows.
         drop: columns that are no features; with ``columns`` given, anything not listed is none.
+        campaign: who was treated, for tasks that ask what that changed.
     """
 
     name: str = "table"
@@ -53,6 +55,7 @@ class Table:
     negative: tuple[str, ...] = ("0",)
     columns: Mapping[str, Mapping[str, object]] = field(default_factory=dict)
     drop: tuple[str, ...] = ()
+    campaign: Campaign | None = None
 
     def __post_init__(self) -> None:
         if self.positive in self.negative:
@@ -80,6 +83,7 @@ class Table:
             (self.label, "label"),
             (self.brand_column, "brand_column"),
             (self.customer_column, "customer_column"),
+            *((c, "campaign") for c in (self.campaign.columns if self.campaign else ())),
         ):
             if name is not None:
                 _require_column(rows, name, f"data.{where}")
@@ -94,11 +98,12 @@ class Table:
         columns = tuple(column(name, spec) for name, spec in self.columns.items())
         if not columns:
             special = {self.label, self.brand_column, self.customer_column}
+            special |= set(self.campaign.columns) if self.campaign else set()
             rows = rows.apply(lambda cells: cells if cells.name in special else _undeclared(cells))
         return DataSet(
             self.name,
             rows,
-            Schema(columns, self.label, self.positive, self.negative),
+            Schema(columns, self.label, self.positive, self.negative, campaign=self.campaign),
             self.brand_column,
             self.customer_column,
             Provenance(Path(self.path).name, "the user's own file", "the user's own", _NOTE),

@@ -32,11 +32,14 @@ class AdditiveModule(nn.Module):
         self.register_buffer("offsets", starts, persistent=False)
 
     def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
+        weights: Tensor = self.level(self.codes(x_bf, c_bg))
+        return weights.sum((1, 2))
+
+    def codes(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
+        """The levels of each row, int64 ``[b, numbers + columns + 1]``."""
         bin_bf = ((x_bf + 1) * (self.bins / 2)).floor().clamp(0, self.bins - 1).to(torch.int64)
         everyone_b1 = torch.zeros(len(x_bf), 1, dtype=torch.int64)
-        codes = torch.cat([bin_bf, c_bg, everyone_b1], 1) + self.offsets
-        weights: Tensor = self.level(codes)
-        return weights.sum((1, 2))
+        return torch.cat([bin_bf, c_bg, everyone_b1], 1) + self.offsets
 
 
 @dataclass(frozen=True, slots=True)

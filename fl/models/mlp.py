@@ -22,9 +22,15 @@ class MlpModule(nn.Module):
     offsets_g: Tensor
 
     def __init__(
-        self, numbers: int, sizes: tuple[int, ...], hidden: tuple[int, ...], dim: int
+        self,
+        numbers: int,
+        sizes: tuple[int, ...],
+        hidden: tuple[int, ...],
+        dim: int,
+        activation: str = "tanh",
     ) -> None:
         super().__init__()
+        self.activation = activation
         self.embedding = nn.Embedding(max(1, sum(sizes)), dim)
         widths = [numbers + dim * len(sizes), *hidden]
         self.layers = nn.ModuleList(nn.Linear(i, o) for i, o in pairwise(widths))
@@ -37,26 +43,32 @@ class MlpModule(nn.Module):
         if len(self.offsets_g):
             h = torch.cat([h, self.embedding(c_bg + self.offsets_g).flatten(1)], 1)
         for layer in self.layers:
-            h = torch.tanh(layer(h))
+            h = torch.tanh(layer(h)) if self.activation == "tanh" else torch.relu(layer(h))
         logit: Tensor = self.head(h)
         return logit.squeeze(1)
 
 
 @dataclass(frozen=True, slots=True)
 class Mlp:
-    """Config of the perceptron: ``hidden`` layer widths, ``dim`` of each category's embedding."""
+    """Config of the perceptron: ``hidden`` layer widths, ``dim`` of each category's embedding.
+
+    ``activation`` is ``tanh`` or ``relu``.
+    """
 
     name: str = "mlp"
     hidden: tuple[int, ...] = (32,)
     dim: int = 4
+    activation: str = "tanh"
 
     def __post_init__(self) -> None:
+        if self.activation not in ("tanh", "relu"):
+            raise ValueError(f"Expected activation={self.activation!r} to be 'tanh' or 'relu'.")
         if self.dim < 1 or any(width < 1 for width in self.hidden):
             raise ValueError(f"Expected dim={self.dim} >= 1 and hidden={self.hidden} >= 1.")
 
     def build(self, schema: Schema, rng: torch.Generator) -> nn.Module:
         """A fresh module for this schema, its weights drawn from ``rng``."""
-        model = MlpModule(len(schema.numbers), schema.sizes, self.hidden, self.dim)
+        model = MlpModule(len(schema.numbers), schema.sizes, self.hidden, self.dim, self.activation)
         with torch.no_grad():
             model.embedding.weight.normal_(0, 0.1, generator=rng)
         for module in [*model.layers, model.head]:

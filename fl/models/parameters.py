@@ -30,13 +30,14 @@ def load(model: nn.Module, params: Arrays) -> None:
             p.copy_(torch.from_numpy(np.array(params[name], dtype=np.float32)))
 
 
-def linear(inputs: int, outputs: int) -> nn.Linear:
+def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:
     """A linear layer at zero. torch's own start draws from the global generator and warns of zero
     inputs, which a schema without numbers has."""
-    layer = nn.Linear(1, 1, device="meta")
+    layer = nn.Linear(1, 1, bias, device="meta")
     layer.in_features, layer.out_features = inputs, outputs
     layer.weight = nn.Parameter(torch.zeros(outputs, inputs))
-    layer.bias = nn.Parameter(torch.zeros(outputs))
+    if bias:
+        layer.bias = nn.Parameter(torch.zeros(outputs))
     return layer
 
 

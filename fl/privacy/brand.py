@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from fl import arrays
 from fl.arrays import Arrays
 from fl.contracts import Ints, Limits, NodeId, R, Task, Unit, Update
-from fl.doors import Ask, Of, Training
+from fl.doors import Ask, Statistic, Training
 from fl.events import Composed, Gaussian, PrivacyEvent, Sampled
 from fl.privacy import parameters, statistics
 from fl.privacy.calibration import affordable
@@ -115,9 +115,7 @@ class BrandPrivacy:
             return Composed()  # nothing is sent
         if limits is not None:
             return Gaussian(self.query_noise_multiplier)
-        if not self.sigma:
-            raise ValueError("Expected a calibrated plan: its noise is not known yet.")
-        return Sampled(self.sampling_rate, Gaussian(self.sigma))
+        return Sampled(self.sampling_rate, Gaussian(parameters.known(self.sigma)))
 
     # --- at a brand -----------------------------------------------------------------------------
 
@@ -135,10 +133,10 @@ class BrandPrivacy:
         return [g / max(1.0, examples_counted) for g in total], 1.0
 
     def release(
-        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+        self, chunks: Iterable[tuple[Arrays, Ints]], asked: Statistic, limits: Limits, seed: int
     ) -> tuple[Arrays, float]:
         """The brand's mean statistics, weight 1. Guarantee: none yet; see :meth:`bound`."""
-        sums, examples = _EXACT.release(chunks, of, limits, seed)
+        sums, examples = _EXACT.release(chunks, asked, limits, seed)
         return arrays.scale(sums, 1 / max(1.0, examples)) if sums else sums, 1.0
 
     def weight(self, examples: int) -> float:

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from fl.arrays import Arrays
 from fl.contracts import Ints, Limits, NodeId, R, Task, Unit, Update
-from fl.doors import Ask, Of, Personal, Query, Train, Training
+from fl.doors import Ask, Of, Personal, Query, Statistic, Train, Training
 from fl.errors import InputError
 from fl.events import Composed, Gaussian, PrivacyEvent, Repeated, Sampled
 from fl.privacy import lattice, parameters, statistics
@@ -121,9 +121,7 @@ class CustomerPrivacy:
     # --- before a run ---------------------------------------------------------------------------
 
     def enrolled(self, brands: int) -> CustomerPrivacy:
-        """The plan for so many brands.
-
-        Guarantee: none of it changes but the number of noise shares.
+        """The plan for so many brands. Guarantee: only the number of noise shares changes.
 
         Raises:
             InputError: nobody would be left to add the noise that is counted on.
@@ -172,13 +170,10 @@ class CustomerPrivacy:
     # --- what it costs --------------------------------------------------------------------------
 
     def event(self, ask: Ask, training: Training) -> PrivacyEvent:
-        """The price of one answer.
-
-        Guarantee: covers everything that the answer releases.
+        """The price of one answer. Guarantee: covers everything that the answer releases.
 
         Raises:
-            InputError: a ``Train`` under ``distributed``, where a single brand's steps are not
-                private.
+            InputError: a ``Train`` under ``distributed``: a single brand's steps are not private.
         """
         match ask:
             case Train():
@@ -187,24 +182,27 @@ class CustomerPrivacy:
                 return Repeated(self._step(), self.steps(training))
             case Personal():
                 return Composed()  # the model stays behind the door
+            case Query(statistic) if statistic.of is Of.GRADIENT:
+                self._clip.require_fixed()
+                return self._step()
             case Query(statistic):
-                match statistic.of:
-                    case Of.GRADIENT:
-                        self._clip.require_fixed()
-                        return self._step()
-                    case Of.CUSTOMERS:
-                        return Gaussian(self.count_noise_multiplier)
-                    case Of.EVALUATION:
-                        return Gaussian(self.query_noise_multiplier)
+                return Gaussian(self._multiplier(statistic))
 
     def round_event(self, limits: Limits | None) -> PrivacyEvent:
         """Customers pay at their brand. Guarantee: the coordinator's step reads released sums."""
         return Composed()
 
     def _step(self) -> PrivacyEvent:
-        if not self.sigma:
-            raise ValueError("Expected a calibrated plan: its noise is not known yet.")
-        return Sampled(self.sampling_rate, Gaussian(self._clip.booked(self.sigma)))
+        return Sampled(
+            self.sampling_rate, Gaussian(self._clip.booked(parameters.known(self.sigma)))
+        )
+
+    def _multiplier(self, asked: Statistic) -> float:
+        """Of the noise on sums over customers. Guarantee: what :meth:`event` books for them."""
+        if asked.of is Of.RECORDS:
+            return parameters.known(self.sigma) / math.sqrt(asked.share)
+        counts = asked.of is Of.CUSTOMERS
+        return self.count_noise_multiplier if counts else self.query_noise_multiplier
 
     @property
     def _clip(self) -> Clip:
@@ -233,7 +231,8 @@ class CustomerPrivacy:
             total = customers.clipped_sum(batch, clip.norm)
             noisy = noised(total.gradients, clip.norm, self.sigma, rng)
             clip = clip.after(total.norms, rng)
-            yield list(torch._foreach_div(noisy, self._expected))
+            mean = torch._foreach_div(noisy, self._expected)
+            yield [m.to(p.dtype) for m, p in zip(mean, model.parameters(), strict=True)]
 
     def gradient(
         self, task: Task[R], model: nn.Module, examples: R, seed: int
@@ -251,17 +250,18 @@ class CustomerPrivacy:
         return self._add(self.clip_norm, self.sigma, rng, total.gradients), self._expected
 
     def release(
-        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+        self, chunks: Iterable[tuple[Arrays, Ints]], asked: Statistic, limits: Limits, seed: int
     ) -> tuple[Arrays, float]:
         """Bounded sums over customers with noise or a share of it; weight 1.
 
-        Guarantee: as :meth:`gradient`, at the noise multiplier of this kind of query.
+        Guarantee: as :meth:`gradient`; what is asked ``alone`` is private by itself.
         """
-        counts = of is Of.CUSTOMERS
-        multiplier = self.count_noise_multiplier if counts else self.query_noise_multiplier
+        multiplier = self._multiplier(asked)
         rng = parameters.source(self.noise_source, seed)
         sums = statistics.sum_over_customers(chunks, limits)
         add = partial(self._add, 1.0, multiplier, rng)
+        if asked.alone:
+            add = partial(noised, clip_norm=1.0, noise_multiplier=multiplier, rng=rng)
         return statistics.with_noise(sums, statistics.scales(limits), add), 1.0
 
     def weight(self, examples: int) -> float:

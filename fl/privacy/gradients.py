@@ -40,7 +40,8 @@ class ClippedSum:
     """What a batch of customers adds up to. Private: only its noised form may be released.
 
     Attributes:
-        gradients: sum over customers of clipped gradients, in the order of ``model.parameters()``.
+        gradients: sum over customers of clipped gradients, in the order of ``model.parameters()``;
+            float64 where they are many (``layers.precision``), otherwise as the model.
         norms: L2 norm of each customer's gradient before clipping, ``[k]``, in order of customer;
             NaN or infinite where the gradient is.
         customers: how many customers were in the batch.
@@ -108,10 +109,10 @@ def clipped_sum(losses: Losses[R], model: nn.Module, batch: R, clip_norm: float)
     model, :class:`CustomerGradients` is faster.
 
     Guarantee: adding or removing one customer, with any number of rows and any values, changes the
-    sum by at most ``clip_norm`` in L2 (up to float rounding). A gradient that is not finite, or
-    whose square is not, counts as zero and is reported. An empty batch gives zeros. It assumes
-    that the loss of a row depends on that row only: refused here where a layer's type or a changed
-    buffer shows otherwise, and in :func:`check_model` by trial.
+    sum by at most ``clip_norm`` in L2, up to the rounding that ``layers.precision`` bounds. A
+    gradient that is not finite, or whose square is not, counts as zero and is reported. An empty
+    batch gives zeros. It assumes that the loss of a row depends on that row only: refused here
+    where a layer's type or a changed buffer shows otherwise, and in :func:`check_model` by trial.
 
     Args:
         losses: ``Task.losses``: model and batch to one loss per row, ``[b]``.

@@ -17,9 +17,12 @@ from torch.autograd.graph import GradientEdge
 
 from fl.contracts import Floats, R
 from fl.errors import InputError
-from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, Signals, joined
+from fl.privacy.layers import EmbeddingSignals, Groups, LinearSignals, joined, precision
+from fl.privacy.sparse import SparseSignals
+from fl.sparse import SparseLinear
 
 Losses = Callable[[nn.Module, R], Tensor]
+AnySignals = LinearSignals | EmbeddingSignals | SparseSignals
 
 
 def trained_layers(model: nn.Module) -> list[nn.Module]:
@@ -31,11 +34,11 @@ def trained_layers(model: nn.Module) -> list[nn.Module]:
 
 
 def is_analytic(layers: Sequence[nn.Module]) -> bool:
-    """Whether all are exactly ``nn.Linear`` or ``nn.Embedding``, and no two share a parameter.
+    """Whether all are of exactly the types below, and no two share a parameter.
 
     Guarantee: decided by exact types, so a subclass with another forward is never mistaken.
     """
-    if any(type(layer) not in (nn.Linear, nn.Embedding) for layer in layers):
+    if any(type(layer) not in (nn.Linear, nn.Embedding, SparseLinear) for layer in layers):
         return False
     own = [id(p) for layer in layers for p in layer.parameters(recurse=False)]
     return len(own) == len(set(own))
@@ -77,7 +80,8 @@ class AnalyticKernel(Generic[R]):
             square_k += s.squares(groups).numpy()
         rows_k = groups.rows_k.numpy()
         norm_k = np.sqrt(square_k) / rows_k  # of the mean over a customer's rows
-        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k).to(self._dtype)
+        dtype = precision(max((s.terms for s in signals), default=0), self._dtype)
+        scale_k = torch.from_numpy(clip_factor(norm_k, clip_norm) / rows_k).to(dtype)
         scale_b = scale_k if groups.one_each else scale_k[groups.index_b]
         finite_k = np.isfinite(norm_k)
         if not finite_k.all():
@@ -85,20 +89,22 @@ class AnalyticKernel(Generic[R]):
             signals, scale_b = [s.only(keep_b) for s in signals], scale_b[keep_b]
         return self._sums(signals, scale_b), norm_k
 
-    def _sums(self, signals: Sequence[Signals], scale_b: Tensor) -> list[Tensor]:
+    def _sums(self, signals: Sequence[AnySignals], scale_b: Tensor) -> list[Tensor]:
         """One gradient for each parameter. Guarantee: zero where the losses read none."""
         made: dict[nn.Module, list[Tensor]] = {}
         for s in signals:
-            if isinstance(s, LinearSignals):
+            if not isinstance(s, EmbeddingSignals):
                 made[s.layers[0]] = s.sums(scale_b)
             else:
                 made |= {of: [t] for of, t in zip(s.layers, s.sums(scale_b), strict=True)}
         gradients: list[Tensor] = []
         for layer, own in zip(self._layers, self._parameters, strict=True):
-            gradients += made.get(layer) or [torch.zeros_like(p.detach()) for p in own]
+            gradients += made.get(layer) or [
+                torch.zeros_like(p.detach(), dtype=scale_b.dtype) for p in own
+            ]
         return gradients
 
-    def _signals(self, batch: R) -> list[Signals | None]:
+    def _signals(self, batch: R) -> list[AnySignals | None]:
         """Both factors of every layer. Guarantee: no hook stays behind; a layer that does not see
         the batch row by row, or whose parameters are read by anything else, is refused."""
         calls = [_Calls(layer) for layer in self._layers]
@@ -123,7 +129,7 @@ class AnalyticKernel(Generic[R]):
         return signals
 
     def _walk(
-        self, loss_b: Tensor, calls: Sequence[_Calls], signals: Sequence[Signals | None]
+        self, loss_b: Tensor, calls: Sequence[_Calls], signals: Sequence[AnySignals | None]
     ) -> None:
         """Guarantee: refuses a parameter that the losses read other than by calling its layer."""
         uses = _uses_of_parameters(loss_b)
@@ -144,29 +150,30 @@ class AnalyticKernel(Generic[R]):
         )
 
 
-def _fewer(signals: Sequence[Signals | None]) -> list[Signals]:
+def _fewer(signals: Sequence[AnySignals | None]) -> list[AnySignals]:
     """Without the layers that were not used, and with tables of equal width as one.
 
     Guarantee: norms and sums are those of all layers together.
     """
-    linear = [s for s in signals if isinstance(s, LinearSignals)]
+    others: list[AnySignals] = [s for s in signals if isinstance(s, LinearSignals | SparseSignals)]
     tables: dict[int, list[EmbeddingSignals]] = {}
     for s in signals:
         if isinstance(s, EmbeddingSignals):
             tables.setdefault(s.d_btd.shape[2], []).append(s)
-    return [*linear, *(joined(parts) for parts in tables.values())]
+    return [*others, *(joined(parts) for parts in tables.values())]
 
 
 @dataclass(slots=True)
 class _Calls:
     """What one layer saw in one forward pass: input, its version, place of the output in the graph.
 
-    ``inputs``, ``versions`` and ``edges`` have one entry for each call.
+    ``inputs``, ``versions`` and ``edges`` have one entry for each call; an input is one tensor, or
+    the three of a sparse layer.
     """
 
     layer: nn.Module
-    inputs: list[Tensor] = field(default_factory=list)
-    versions: list[int] = field(default_factory=list)
+    inputs: list[tuple[Tensor, ...]] = field(default_factory=list)
+    versions: list[list[int]] = field(default_factory=list)
     edges: list[GradientEdge] = field(default_factory=list)
     reached: int = 0  # calls that the losses depend on
 
@@ -174,29 +181,40 @@ class _Calls:
         """The forward hook. Guarantee: the edge is the layer's own output, even where an operation
         in place follows."""
         node = output.grad_fn
-        if len(given) != 1 or node is None:
+        if len(given) != (3 if type(self.layer) is SparseLinear else 1) or node is None:
             raise InputError("model", "a layer's input is no single position", "call layer(x)")
-        self.inputs.append(given[0].detach())
-        self.versions.append(given[0]._version)
+        self.inputs.append(tuple(tensor.detach() for tensor in given))
+        self.versions.append([tensor._version for tensor in given])
         self.edges.append(GradientEdge(node, output.output_nr))
 
     def row_by_row(self, rows: int) -> bool:
         """Guarantee: only if every input has the batch's rows first and was not overwritten."""
         least = 2 if type(self.layer) is nn.Linear else 1
-        for a, version in zip(self.inputs, self.versions, strict=True):
-            if a._version != version or a.ndim < least or len(a) != rows:
+        for given, versions in zip(self.inputs, self.versions, strict=True):
+            if [tensor._version for tensor in given] != versions:
+                return False
+            if type(self.layer) is SparseLinear:
+                start_b, entries = given[2], len(given[0])
+                ends = len(start_b) == rows + 1 and int(start_b[0]) == 0
+                if not ends or int(start_b[-1]) != entries or len(self.inputs) > 1:
+                    return False
+            elif given[0].ndim < least or len(given[0]) != rows:
                 return False
         return True
 
-    def signals(self, backs: Sequence[Tensor | None]) -> Signals | None:
+    def signals(self, backs: Sequence[Tensor | None]) -> AnySignals | None:
         """All calls side by side, ``[b, t, ...]``; None if the losses do not depend on the layer.
 
         Guarantee: every call that the losses depend on is in it.
         """
-        pairs = [(a, d) for a, d in zip(self.inputs, backs, strict=True) if d is not None]
-        self.reached = len(pairs)
-        if not pairs:
+        reached = [(g, d) for g, d in zip(self.inputs, backs, strict=True) if d is not None]
+        self.reached = len(reached)
+        if not reached:
             return None
+        if isinstance(self.layer, SparseLinear):
+            (code_n, value_n, start_b), d_bo = reached[0]
+            return SparseSignals((self.layer,), code_n, value_n, start_b, d_bo)
+        pairs = [(given[0], d) for given, d in reached]
         d = _side_by_side([d.unsqueeze(1) if d.ndim == 2 else d.flatten(1, -2) for _, d in pairs])
         if isinstance(self.layer, nn.Linear):
             inputs = [a.unsqueeze(1) if a.ndim == 2 else a.flatten(1, -2) for a, _ in pairs]

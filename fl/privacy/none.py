@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from fl import arrays
 from fl.arrays import Arrays
 from fl.contracts import Ints, Limits, NodeId, R, Task, Unit, Update
-from fl.doors import Ask, Of, Training
+from fl.doors import Ask, Statistic, Training
 from fl.events import PrivacyEvent, Unbounded
 from fl.seeds import torch_generator
 
@@ -91,7 +91,7 @@ class NoPrivacy:
         return _gradient(task, model, examples, "sum"), float(len(examples))
 
     def release(
-        self, chunks: Iterable[tuple[Arrays, Ints]], of: Of, limits: Limits, seed: int
+        self, chunks: Iterable[tuple[Arrays, Ints]], asked: Statistic, limits: Limits, seed: int
     ) -> tuple[Arrays, float]:
         """Exact sums over examples and their number. Guarantee: none."""
         total: Arrays | None = None
@@ -129,13 +129,26 @@ def _gradient(task: Task[R], model: nn.Module, batch: R, reduce: str) -> list[Te
     return list(torch.autograd.grad(loss, list(model.parameters()), materialize_grads=True))
 
 
+def orders(n: int, training: Training, rng: torch.Generator) -> Iterator[Tensor]:
+    """Int64 ``[n]``, one order of a brand's ``n`` examples for each epoch, without end.
+
+    Guarantee: none.
+    """
+    while True:
+        yield torch.randperm(n, generator=rng) if training.shuffle else torch.arange(n)
+
+
+def steps(n: int, training: Training) -> int:
+    """Steps that ``n`` examples take: whole epochs, or ``training.steps``. Guarantee: none."""
+    return training.steps or training.epochs * -(-n // training.batch_size)
+
+
 def _batches(examples: R, training: Training, rng: torch.Generator) -> Iterator[R]:
     """Shuffled batches: whole epochs, or exactly ``training.steps`` batches over fresh shuffles."""
     n, size = len(examples), training.batch_size
-    per_epoch = -(-n // size)
-    steps = training.steps or training.epochs * per_epoch
-    for step in range(steps):
+    per_epoch, drawn = -(-n // size), orders(len(examples), training, rng)
+    for step in range(steps(n, training)):
         start = step % per_epoch * size
         if start == 0:
-            shuffled = examples.rows(torch.randperm(n, generator=rng))
+            shuffled = examples.rows(next(drawn)) if training.shuffle else examples
         yield shuffled.span(start, min(start + size, n))

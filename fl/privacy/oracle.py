@@ -18,7 +18,9 @@ from torch import Tensor, nn
 from fl.contracts import Floats, R
 from fl.errors import InputError
 from fl.privacy.kernel import Losses, clip_factor
-from fl.privacy.layers import Groups
+from fl.privacy.layers import Groups, precision
+
+_CUSTOMERS = 512  # whose gradients are copied at a time
 
 
 def refuse_unsupported(model: nn.Module) -> None:
@@ -56,7 +58,19 @@ def opacus_sum(
     norm_k = torch.linalg.vector_norm(torch.stack(norms).double(), dim=0).numpy()
     keep = torch.from_numpy(np.isfinite(norm_k)).nonzero()[:, 0]
     factor = torch.from_numpy(clip_factor(norm_k, clip_norm))[keep]
-    return [torch.tensordot(factor.to(m.dtype), m[keep], dims=1) for m in mean_kp], norm_k
+    return [_added(factor, m, keep) for m in mean_kp], norm_k
+
+
+def _added(factor: Tensor, mean_kp: Tensor, keep: Tensor) -> Tensor:
+    """The customers ``keep`` times their factors, added up. Guarantee: of ``layers.precision``."""
+    dtype = precision(len(keep), mean_kp.dtype)
+    total = mean_kp.new_zeros(mean_kp.shape[1:], dtype=dtype)
+    for at in range(0, len(keep), _CUSTOMERS):
+        some = keep[at : at + _CUSTOMERS]
+        total += torch.tensordot(
+            factor[at : at + _CUSTOMERS].to(dtype), mean_kp[some].to(dtype), dims=1
+        )
+    return total
 
 
 def _per_row(losses: Losses[R], model: nn.Module, batch: R) -> list[Tensor]:

@@ -23,6 +23,17 @@ def source(name: str, seed: int) -> NoiseSource:
     return SecureRandom() if name == "secure" else InsecureNoiseForTests(seed)
 
 
+def known(sigma: float) -> float:
+    """``sigma``, if it has been set. Guarantee: > 0.
+
+    Raises:
+        ValueError: the plan has not been calibrated.
+    """
+    if not sigma:
+        raise ValueError("Expected a calibrated plan: its noise is not known yet.")
+    return sigma
+
+
 class Numbers(Protocol):
     """What every private plan states."""
 

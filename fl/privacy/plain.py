@@ -65,19 +65,21 @@ class PlainSum:
     ) -> Collected:
         """Add the replies of the brands that sent a well-formed one, in the order of their ids."""
         replies = federation.ask(requests)
-        sums, weight = zero, 0.0
-        survivors: list[NodeId] = []
         absent: dict[NodeId, Code] = {}
+        formed: list[NodeId] = []
         for node in sorted(requests):
             code = _check(replies.get(node), zero)
-            if code is not Code.OK:
+            if code is Code.OK:
+                formed.append(node)
+            else:
                 absent[node] = code
-                continue
-            reply = replies[node]
-            sums = arrays.add(sums, reply.arrays)
-            weight += float(reply.config["weight"])
-            survivors.append(node)
-        return Collected(Update(sums, weight), tuple(survivors), absent)
+        total = _total([replies[node] for node in formed], zero)
+        if not arrays.finite(total.sums):  # so some reply is not, or all together are too large
+            for node in [node for node in formed if not arrays.finite(replies[node].arrays)]:
+                absent[node] = Code.NOT_FINITE
+                formed.remove(node)
+            total = _total([replies[node] for node in formed], zero)
+        return Collected(total, tuple(formed), dict(sorted(absent.items())))
 
     def answer(self, request: Request, memory: Memory) -> Reply | None:
         """There are no protocol steps and nothing to check."""
@@ -88,7 +90,19 @@ class PlainSum:
         return Reply(Code.OK, arrays.cast(update.sums, np.float64), {"weight": update.weight})
 
 
+def _total(replies: Sequence[Reply], zero: Arrays) -> Update:
+    """The sum of well-formed replies, in this order."""
+    if not replies:
+        return Update(zero, 0.0)
+    sums = {n: np.array(x, np.float64) for n, x in sorted(replies[0].arrays.items())}
+    for reply in replies[1:]:
+        for name, total in sums.items():
+            np.add(total, reply.arrays[name], out=total)
+    return Update(sums, sum(float(reply.config["weight"]) for reply in replies))
+
+
 def _check(reply: Reply | None, zero: Arrays) -> Code:
+    """What is wrong with a reply, but for entries that are not finite."""
     if reply is None:
         return Code.SILENT
     if reply.code is not Code.OK:
@@ -96,6 +110,6 @@ def _check(reply: Reply | None, zero: Arrays) -> Code:
     weight = reply.config.get("weight")
     if not isinstance(weight, float) or not arrays.same_shape(reply.arrays, zero):
         return Code.MALFORMED
-    if not math.isfinite(weight) or not arrays.finite(reply.arrays):
+    if not math.isfinite(weight):
         return Code.NOT_FINITE
     return Code.OK if weight >= 0 else Code.MALFORMED

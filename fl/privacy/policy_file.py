@@ -25,6 +25,7 @@ plans = ["local"]               # "none" gives no guarantee; it must be written 
 units = ["customer"]            # whose presence is hidden
 accountants = ["pld"]           # "pld", "prv", "rdp"; never "gdp", which reports too little
 noise_sources = ["secure"]      # never "insecure_noise_for_tests"
+# rehearsal = true              # only where all data is made up: then even that one is possible
 
 [limits]
 epsilon_per_run = 1.0           # of one run
@@ -107,6 +108,13 @@ class Table:
         value = self._take(key, "a whole number")
         if isinstance(value, bool) or not isinstance(value, int):
             raise self._wrong(key, "a whole number")
+        return value
+
+    def flag(self, key: str) -> bool:
+        """True if it says so. Guarantee: false where nothing is said."""
+        value = self._left.pop(key, False)
+        if not isinstance(value, bool):
+            raise self._wrong(key, "true or false")
         return value
 
     def text(self, key: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
+from fl.report.confusion import alert_table, class_table
 from fl.report.files import atomic_write
 from fl.report.metrics import METRICS
 from fl.report.plots import Plot, all_plots, style
@@ -29,7 +30,7 @@ from fl.report.table import (
     tier_table,
 )
 from fl.report.utility import all_statements, utility_plot, utility_table
-from fl.report.values import mapping, real, sequence
+from fl.report.values import mapping, real, runtime, sequence
 
 Run = Mapping[str, object]
 
@@ -110,10 +111,16 @@ def page(rows: Sequence[Row], run: Mapping[str, object]) -> str:
     sections = (
         _header(title, rows, run),
         _tables(rows, run),
+        *(section_table(found, {}) for found in (class_table(run), alert_table(run)) if found),
         _utility(every, run),
-        *map(_figure, all_plots(rows, run)),
-        _about(run),
+        *map(section_figure, all_plots(rows, run)),
+        about(run),
     )
+    return document(title, sections)
+
+
+def document(title: str, sections: Iterable[str]) -> str:
+    """A whole page from its sections; empty ones are left out."""
     return (
         '<!doctype html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
         f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
@@ -131,13 +138,13 @@ def _header(title: str, rows: Sequence[Row], run: Run) -> str:
             f"<header><h1>{escape(title)}</h1>",
             f'<p class="question">{escape(question)}</p>' if question else "",
             f'<p class="answer">{escape(found)}</p>' if found else "",
-            _privacy(rows, run),
+            privacy_box(rows, run),
             f'<p class="note">{escape(OFFLINE)}</p></header>',
         )
     )
 
 
-def _privacy(rows: Sequence[Row], run: Run) -> str:
+def privacy_box(rows: Sequence[Row], run: Run) -> str:
     """The guarantee, or in so many words that there is none."""
     plan, sums = mapping(run.get("privacy")), _text(run.get("secure_sum"))
     guaranteed, headline = privacy(rows, plan)
@@ -159,10 +166,10 @@ def _tables(rows: Sequence[Row], run: Run) -> str:
     ]
     tiers = tier_table(rows, run.get("gains"))
     return (
-        _table(results(rows), colour)
-        + _details("All metrics", _table(results(rows, tuple(METRICS)), colour))
-        + _details("What the arms and metrics mean", _facts(meanings))
-        + (_table(tiers, {}) if tiers else "")
+        section_table(results(rows), colour)
+        + details("All metrics", section_table(results(rows, tuple(METRICS)), colour))
+        + details("What the arms and metrics mean", _facts(meanings))
+        + (section_table(tiers, {}) if tiers else "")
     )
 
 
@@ -170,13 +177,18 @@ def _utility(every: Sequence[Row], run: Run) -> str:
     """What privacy costs, and what exactly was promised."""
     table, plot = utility_table(every, run), utility_plot(every)
     statements = "".join(
-        _details(f"Privacy statement: {key}", f"<pre>{escape(chr(10).join(lines))}</pre>")
+        details(f"Privacy statement: {key}", f"<pre>{escape(chr(10).join(lines))}</pre>")
         for key, lines in all_statements(run).items()
     )
-    return (_table(table, {}) if table else "") + (_figure(plot) if plot else "") + statements
+    return (
+        (section_table(table, {}) if table else "")
+        + (section_figure(plot) if plot else "")
+        + statements
+    )
 
 
-def _table(table: Table, colour: Mapping[str, str]) -> str:
+def section_table(table: Table, colour: Mapping[str, str]) -> str:
+    """A table with its heading and note; ``colour`` gives a dot to lines that begin so."""
     head = "".join(f'<th scope="col">{escape(name)}</th>' for name in table.header)
     body = []
     for first, *others in table.lines:
@@ -194,7 +206,8 @@ def _table(table: Table, colour: Mapping[str, str]) -> str:
     )
 
 
-def _figure(plot: Plot) -> str:
+def section_figure(plot: Plot) -> str:
+    """A plot with its heading and caption."""
     title = escape(plot.title)
     return (
         f'<section><h2>{title}</h2><figure role="group" aria-label="{title}">'
@@ -203,7 +216,8 @@ def _figure(plot: Plot) -> str:
     )
 
 
-def _about(run: Run) -> str:
+def about(run: Run) -> str:
+    """How the run came about: evaluation, seeds, versions, data, configuration."""
     seconds = real(run.get("seconds"))
     versions = [f"{name} {_text(v)}" for name, v in mapping(run.get("versions")).items()]
     data = mapping(run.get("data"))
@@ -213,6 +227,7 @@ def _about(run: Run) -> str:
         ("Time", _duration(seconds) if math.isfinite(seconds) else ""),
         ("Commit", _text(run.get("commit"))),
         ("Versions", ", ".join(versions)),
+        ("Runtime", runtime(run)),
         *(
             (f"Data: {key}", _text(data.get(key)))
             for key in ("title", "publisher", "licence", "note")
@@ -225,7 +240,7 @@ def _about(run: Run) -> str:
         + _facts(facts)
         + _tuning(mapping(run.get("tuning")))
         + _absent(run.get("absent"))
-        + (_details("Resolved configuration", _code(config)) if config else "")
+        + (details("Resolved configuration", _code(config)) if config else "")
         + "</section>"
     )
 
@@ -237,7 +252,7 @@ def _tuning(tuning: Run) -> str:
     ordered = [a for a in ARMS if a in tried] + sorted(a for a in tried if a not in ARMS)
     facts = [(arm_label(arm), f"{len(sequence(tried[arm]))} tried") for arm in ordered]
     title = "Tuning budget" + (f": {budget} configurations for each arm" if budget else "")
-    return _details(title, _facts(facts) + (_code(tried) if tried else ""))
+    return details(title, _facts(facts) + (_code(tried) if tried else ""))
 
 
 def _absent(absent: object) -> str:
@@ -253,9 +268,9 @@ def _absent(absent: object) -> str:
     lines = tuple((*key, ", ".join(numbers)) for key, numbers in sorted(rounds.items()))
     header = ("Brand", "Arm", "Seed", "Reason", "Rounds")
     note = "An absent brand has no part in that round's update."
-    return _details(
+    return details(
         f"Absent brands ({len(absent)} brand-rounds)",
-        _table(Table("Absent brands", header, lines, note), {}),
+        section_table(Table("Absent brands", header, lines, note), {}),
     )
 
 
@@ -264,7 +279,8 @@ def _facts(facts: Iterable[tuple[str, str]]) -> str:
     return f"<dl>{''.join(found)}</dl>" if found else ""
 
 
-def _details(summary: str, body: str) -> str:
+def details(summary: str, body: str) -> str:
+    """Markup that opens on a click."""
     return f"<details><summary>{escape(summary)}</summary>{body}</details>"
 
 

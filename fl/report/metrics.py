@@ -19,16 +19,16 @@ from typing import Any
 import numpy as np
 
 from fl.report.binary import NAN as NAN
-from fl.report.binary import (
-    accuracy,
-    auc,
-    brier,
-    calibration_error,
-    lift_top_decile,
-    log_loss,
-    pr_auc,
+from fl.report.binary import auc, brier, lift_top_decile, pr_auc
+from fl.report.classes import accuracy, calibration_error, log_loss, macro_f1
+from fl.report.ranking import auuc_metric, policy_metric, qini_metric
+from fl.report.recommending import (
+    coverage,
+    hr_at_10,
+    hr_at_10_of_100,
+    ndcg_at_10,
+    ndcg_at_10_of_100,
 )
-from fl.report.ranking import coverage, hr_at_10, hr_at_10_of_100, ndcg_at_10, ndcg_at_10_of_100
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +68,17 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
             "base rate.",
         ),
         "accuracy": Metric(
-            accuracy, "Accuracy", True, "Share of rows predicted right at a threshold of 0.5."
+            accuracy,
+            "Accuracy",
+            True,
+            "Share of rows predicted right, at a threshold of 0.5 or as the most probable class.",
+        ),
+        "macro_f1": Metric(
+            macro_f1,
+            "Macro F1",
+            True,
+            "Harmonic mean of precision and recall of each class, averaged over the classes: rare "
+            "ones count as much as common ones.",
         ),
         "log_loss": Metric(
             log_loss,
@@ -119,6 +129,27 @@ METRICS: Mapping[str, Metric] = MappingProxyType(
         ),
         "coverage": Metric(
             coverage, "Coverage", True, "Share of the catalogue that is recommended to anybody."
+        ),
+        "qini": Metric(
+            qini_metric,
+            "Qini",
+            True,
+            "Area between the uplift curve and random targeting, in outcomes per customer, mean "
+            "over the campaign's arms; 0 is guessing.",
+        ),
+        "auuc": Metric(
+            auuc_metric,
+            "AUUC",
+            True,
+            "Area below the uplift curve, in outcomes per customer, mean over the campaign's arms; "
+            "guessing gives half of the average effect.",
+        ),
+        "policy_top_30": Metric(
+            policy_metric,
+            "Value, best 30 %",
+            True,
+            "What treating only the best-ranked 30 % brings, in outcomes per customer of all; "
+            "guessing gives 30 % of the average effect.",
         ),
     }
 )

@@ -220,25 +220,31 @@ def main_rows(rows: Sequence[Row], run: Mapping[str, object]) -> list[Row]:
 
 def terminal(console: Console, rows: Sequence[Row], run: Mapping[str, object]) -> None:
     """Write the tables, the answer, the privacy line and its statement to a rich console."""
-    from rich.table import Table as Rich
     from rich.text import Text
 
     from fl.report.utility import statement_lines, utility_table
 
-    every, rows, gains = rows, main_rows(rows, run), run.get("gains")
-    utility = utility_table(every, run)
-    for table in [*_tables(rows, gains), *([utility] if utility else [])]:
-        shown = Rich(title=table.title, caption=table.note, title_justify="left")
-        for number_, name in enumerate(table.header):
-            shown.add_column(Text(name), justify="right" if number_ else "left")
-        for line in table.lines:
-            shown.add_row(*map(Text, line))  # Text: a brand's name is not markup
-        console.print(shown)
+    utility, gains = utility_table(rows, run), run.get("gains")
+    print_tables(console, [*_tables(rows := main_rows(rows, run), gains), *filter(None, [utility])])
     console.print(Text(answer(rows, gains)))
     guaranteed, headline = privacy(rows, mapping(run.get("privacy")))
     console.print(Text(headline, style="" if guaranteed else "bold yellow"))
-    for said in statement_lines(run):
-        console.print(Text(said))
+    for line in statement_lines(run):
+        console.print(Text(line))
+
+
+def print_tables(console: Console, tables: Iterable[Table]) -> None:
+    """Write tables to a rich console."""
+    from rich.table import Table as Rich
+    from rich.text import Text
+
+    for table in tables:
+        shown = Rich(title=table.title, caption=table.note, title_justify="left")
+        for place, name in enumerate(table.header):
+            shown.add_column(Text(name), justify="right" if place else "left")
+        for line in table.lines:
+            shown.add_row(*map(Text, line))  # a brand's name is not markup
+        console.print(shown)
 
 
 def markdown(rows: Sequence[Row], gains: object = None) -> str:

@@ -29,3 +29,14 @@ def sequence(value: object) -> Sequence[object]:
 def real(value: object) -> float:
     """``value`` if it is a finite number, else NaN."""
     return float(value) if isinstance(value, int | float) and math.isfinite(value) else NAN
+
+
+def runtime(run: Mapping[str, object]) -> str:
+    """Which runtime a run had, and how often it answered which way.
+
+    >>> runtime({"runtime": {"name": "cohort", "answers": {"formula": 90, "one by one": 2}}})
+    'cohort: 90 formula, 2 one by one'
+    """
+    how = mapping(run.get("runtime"))
+    answers = [f"{count} {way}" for way, count in mapping(how.get("answers")).items()]
+    return ": ".join(part for part in (str(how.get("name") or ""), ", ".join(answers)) if part)

@@ -19,6 +19,8 @@ from fl.contracts import R, Task
 from fl.data.schema import Schema
 from fl.tasks.conversion import ConversionOptions
 from fl.tasks.preference import PreferenceOptions
+from fl.tasks.targeting import TargetingOptions
+from fl.tasks.text import TextOptions
 
 Numbers = npt.NDArray[np.number]
 
@@ -69,4 +71,6 @@ class TaskConfig(Protocol):
 TASKS: dict[str, type[TaskConfig]] = {
     "conversion": ConversionOptions,
     "preference": PreferenceOptions,
+    "text": TextOptions,
+    "targeting": TargetingOptions,
 }

@@ -22,7 +22,6 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
-import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor, nn
@@ -36,9 +35,18 @@ from fl.models.factorisation import Factorisation
 from fl.models.popularity import Popularity
 from fl.models.sasrec import SasRec
 from fl.tasks.histories import Histories, encoded
-from fl.tasks.ranking import TOP, gains, ranks, sampled_gains
+from fl.tasks.ranking import (
+    LOSS_LIMIT,
+    TOP,
+    bounded_log_loss,
+    gains,
+    marked,
+    mean_over,
+    ranks,
+    recommended,
+    sampled_gains,
+)
 
-_LOSS_LIMIT = 16.0  # one row adds at most this to the log loss
 _ROWS = 256  # rows whose scores of the whole catalogue are in memory at a time
 _SUMS = ("examples", "log_loss", "hit", "gain", "hit_sampled", "gain_sampled")
 
@@ -136,7 +144,7 @@ class Preference:
 
     def limits(self) -> Limits:
         """A share of 0 to 1, ten ones, or a loss up to 16."""
-        ones = {**dict.fromkeys(_SUMS, 1.0), "log_loss": _LOSS_LIMIT}
+        ones = {**dict.fromkeys(_SUMS, 1.0), "log_loss": LOSS_LIMIT}
         return {**ones, "recommended": TOP**0.5} if self.how.coverage else ones
 
     def scores(self, model: nn.Module, batch: Histories) -> Floats:
@@ -205,8 +213,8 @@ class Preference:
         score_bn = model.score(model(batch.item_bl[:, -places:])[:, -1]).double().numpy()
         next_bk, place_bk = batch.next_bk.numpy(), batch.next_bk.numpy() - 1
         place_bk = np.where(next_bk > 0, place_bk, -1)
-        owned_bn, wanted_bn = (_marked(x, self.items) for x in (batch.item_bl.numpy(), next_bk))
-        loss_b = _log_loss(score_bn, place_bk, next_bk != 0)
+        owned_bn, wanted_bn = (marked(x, self.items) for x in (batch.item_bl.numpy(), next_bk))
+        loss_b = bounded_log_loss(score_bn, place_bk, next_bk != 0)
         if self.how.new_only:
             score_bn = np.where(owned_bn, -np.inf, score_bn)
         out_bn = wanted_bn | owned_bn if self.how.new_only else wanted_bn
@@ -216,11 +224,9 @@ class Preference:
             *gains(ranks(score_bn, place_bk, out_bn)),
             *sampled_gains(ranks(score_bn, place_bk, ~fresh_bn), rivals_bk),
         ]
-        means = [_mean_over(x, next_bk != 0) for x in each]
+        means = [mean_over(x, next_bk != 0) for x in each]
         ones_b = np.ones(len(batch))
-        return np.column_stack(
-            [ones_b, loss_b, *means, self.items * ones_b, _recommended(score_bn)]
-        )
+        return np.column_stack([ones_b, loss_b, *means, self.items * ones_b, recommended(score_bn)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -287,32 +293,3 @@ class PreferenceOptions:
                 "set task.loss=softmax",
             )
         return architecture.unbounded()
-
-
-def _marked(number_bx: Ints, items: int) -> npt.NDArray[np.bool_]:
-    """Which items of the catalogue are named, ``[b, items]``."""
-    marked = np.zeros((len(number_bx), items + 1), np.bool_)
-    np.put_along_axis(marked, np.maximum(number_bx, 0), True, 1)
-    return marked[:, 1:]
-
-
-def _mean_over(value_bk: Floats, counted_bk: npt.NDArray[np.bool_]) -> Floats:
-    mean_b: Floats = np.where(counted_bk, value_bk, 0.0).sum(1) / np.maximum(counted_bk.sum(1), 1)
-    return mean_b
-
-
-def _log_loss(score_bn: Floats, place_bk: Ints, asked_bk: npt.NDArray[np.bool_]) -> Floats:
-    """Mean negative log likelihood of the items asked for, each at most the limit; NaN if scores
-    are."""
-    own_bk = np.take_along_axis(score_bn, np.maximum(place_bk, 0), 1)
-    best_b1 = score_bn.max(1, keepdims=True)
-    total_b1 = np.log(np.exp(score_bn - best_b1).sum(1, keepdims=True)) + best_b1
-    loss_bk = np.where(place_bk >= 0, total_b1 - own_bk, _LOSS_LIMIT)
-    return _mean_over(np.minimum(loss_bk, _LOSS_LIMIT), asked_bk)
-
-
-def _recommended(score_bn: Floats) -> Ints:
-    """The numbers of the ten best items, ``[b, 10]``; a smaller catalogue names its last again."""
-    order_bn = np.argsort(-np.nan_to_num(score_bn, nan=-np.inf), axis=1, kind="stable")
-    best_bt = order_bn[:, :TOP] + 1
-    return np.pad(best_bt, ((0, 0), (0, max(0, TOP - best_bt.shape[1]))), mode="edge")

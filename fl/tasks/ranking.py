@@ -19,6 +19,7 @@ from fl.contracts import Floats, Ints
 
 TOP = 10  # places of the list that a customer is shown
 NEGATIVES = 99
+LOSS_LIMIT = 16.0  # one row adds at most this to the log loss
 
 
 def ranks(score_bn: Floats, target_bk: Ints, out_bn: npt.NDArray[np.bool_]) -> Floats:
@@ -95,3 +96,33 @@ def _log_choose(log_factorial: Floats, n: Ints, k: Ints) -> Floats:
     inside = np.where(possible, k, 0)
     found = log_factorial[n] - log_factorial[inside] - log_factorial[n - inside]
     return np.where(possible, found, -np.inf)
+
+
+def marked(number_bx: Ints, items: int) -> npt.NDArray[np.bool_]:
+    """Which items of the catalogue are named, ``[b, items]``."""
+    marked = np.zeros((len(number_bx), items + 1), np.bool_)
+    np.put_along_axis(marked, np.maximum(number_bx, 0), True, 1)
+    return marked[:, 1:]
+
+
+def mean_over(value_bk: Floats, counted_bk: npt.NDArray[np.bool_]) -> Floats:
+    """Mean over the counted entries of each row, ``[b]``; 0 where none is."""
+    mean_b: Floats = np.where(counted_bk, value_bk, 0.0).sum(1) / np.maximum(counted_bk.sum(1), 1)
+    return mean_b
+
+
+def bounded_log_loss(score_bn: Floats, place_bk: Ints, asked_bk: npt.NDArray[np.bool_]) -> Floats:
+    """Mean negative log likelihood of the items asked for, each at most the limit; NaN if scores
+    are."""
+    own_bk = np.take_along_axis(score_bn, np.maximum(place_bk, 0), 1)
+    best_b1 = score_bn.max(1, keepdims=True)
+    total_b1 = np.log(np.exp(score_bn - best_b1).sum(1, keepdims=True)) + best_b1
+    loss_bk = np.where(place_bk >= 0, total_b1 - own_bk, LOSS_LIMIT)
+    return mean_over(np.minimum(loss_bk, LOSS_LIMIT), asked_bk)
+
+
+def recommended(score_bn: Floats) -> Ints:
+    """The numbers of the ten best items, ``[b, 10]``; a smaller catalogue names its last again."""
+    order_bn = np.argsort(-np.nan_to_num(score_bn, nan=-np.inf), axis=1, kind="stable")
+    best_bt = order_bn[:, :TOP] + 1
+    return np.pad(best_bt, ((0, 0), (0, max(0, TOP - best_bt.shape[1]))), mode="edge")

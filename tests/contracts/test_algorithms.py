@@ -10,10 +10,10 @@ from fl.algorithms import ALGORITHMS
 from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.finetune import FineTune
 from fl.contracts import Algorithm, Memory, Request
-from fl.doors import Personal
+from fl.doors import Personal, Query
 from fl.errors import Code
 from fl.privacy import NoPrivacy, PlainSum
-from fl.round import contribute, coordinate
+from fl.round import contribute, coordinate, rehearse
 from tests import worlds
 
 CASES = [
@@ -31,11 +31,14 @@ class TestEveryAlgorithm:
         zero = algorithm.zero(state)
         assert arrays.same_shape(algorithm.apply(state, zero), state)
 
-    def test_broadcast_and_params_have_the_model_shapes(self, algorithm: Algorithm) -> None:
+    def test_params_and_every_start_have_the_model_shapes(self, algorithm: Algorithm) -> None:
         params = worlds.first_params(worlds.task("mlp"))
         state = algorithm.init(params)
         assert arrays.same_shape(algorithm.params(state), params)
-        assert arrays.same_shape(algorithm.broadcast(state), params)
+        for ask in rehearse(algorithm, state):
+            start = ask.statistic.arrays if isinstance(ask, Query) else ask.start
+            assert arrays.same_shape(start, params)
+            assert all(a.dtype == np.float32 for a in start.values())
 
     def test_nobody_changing_anything_leaves_the_model_alone(self, algorithm: Algorithm) -> None:
         params = worlds.first_params(worlds.task("mlp"))

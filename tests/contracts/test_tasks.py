@@ -6,15 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
 from experiments.details import DETAILS
 from fl.contracts import Rows, concatenate
+from fl.data.campaign import Campaign
+from fl.data.schema import Number, Schema
+from fl.models.logistic import Logistic
 from fl.models.parameters import load, parameters
+from fl.models.popularity import Popularity
 from fl.report.metrics import METRICS
 from fl.tasks import TASKS, Trained
+from fl.tasks.targeting import TargetingOptions
 from tests import worlds
+from tests.preference import worlds as shop
 
 World = tuple[Trained[Any], Rows]
 
@@ -24,7 +31,34 @@ def _conversion() -> World:
     return task, worlds.splits(task, "b0")["train"]
 
 
-WORLDS: dict[str, Callable[[], World]] = {"conversion": _conversion}
+def _text() -> World:
+    task = worlds.text_task()
+    table = worlds.messages(60)
+    return task, task.examples(table, np.arange(len(table)), "brand")
+
+
+def _targeting() -> World:
+    rng = np.random.default_rng(0)
+    n = 240
+    table = pd.DataFrame({"x": rng.uniform(0, 1, n), "got": rng.integers(0, 3, n), "y": 0})
+    table["y"] = (rng.uniform(size=n) < 0.3 + 0.1 * (table["got"] > 0)).astype(int)
+    campaign = Campaign("got", "0", ("1", "2"), "randomised", (1 / 3, 1 / 3, 1 / 3))
+    schema = Schema((Number("x", 0, 1),), "y", campaign=campaign)
+    task = TargetingOptions().task(schema, Logistic())
+    return task, task.examples(table, np.arange(n), "table")
+
+
+def _preference() -> World:
+    task = shop.task(Popularity())
+    return task, shop.rows(task, "test")
+
+
+WORLDS: dict[str, Callable[[], World]] = {
+    "conversion": _conversion,
+    "preference": _preference,
+    "text": _text,
+    "targeting": _targeting,
+}
 
 
 def model_of(task: Trained[Any]) -> torch.nn.Module:

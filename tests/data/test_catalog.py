@@ -17,6 +17,13 @@ from fl.data.table import Table
 from fl.errors import InputError
 
 FILED = ("online_shoppers", "bank_marketing", "invehicle_coupon", "heart_disease", "adult")
+MESSAGES = ("reviews", "car_forum", "smp_intents", "banking77")  # tests/data/test_messages.py
+ASKED = ("dominicks_beer", "online_retail_customers")  # see test_benchmark_sets.py
+TRIALS = ("hillstrom", "karlan_list")  # see test_trials.py
+HISTORIES = (  # see tests/preference
+    *("online_retail", "panel_histories", "retail_churn", "retail_hazard"),
+    *("movielens_100k", "amazon_domains"),
+)
 FEW = Natural(min_customers=100)  # publishers' tiniest groups cannot be split
 
 
@@ -39,7 +46,8 @@ def by_brand(data: DataSet) -> dict[str, BrandTable]:
 
 
 def test_the_catalogue_names_each_set_as_it_names_itself() -> None:
-    assert set(DATASETS) == {*FILED, "panel", "panel_stores", "table"}
+    others = {"panel", "panel_stores", "table"}
+    assert set(DATASETS) == {*FILED, *ASKED, *MESSAGES, *TRIALS, *HISTORIES, *others}
     assert all(DATASETS[name]().name == name for name in DATASETS)
 
 

@@ -17,7 +17,7 @@ import pytest
 import torch
 
 from experiments.prepare import Prepared, Tables, encode, shared_schema
-from experiments.settings import Runtime
+from experiments.runtimes import Runtime
 from fl.contracts import Examples
 from fl.data.dataset import DataSet, Provenance
 from fl.data.divide import Preparation, divide

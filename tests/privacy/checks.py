@@ -19,7 +19,7 @@ from fl.brand import LocalBrand
 from fl.contracts import Update
 from fl.doors import Of, Query, Statistic, Train, Trained, Training
 from fl.errors import Code, Refused
-from fl.events import Composed, PrivacyEvent, Repeated
+from fl.events import Composed, Gaussian, PrivacyEvent, Repeated
 from fl.privacy import CustomerPrivacy, PlainSum, lattice, statistics
 from fl.privacy.accounting import prv_epsilon
 from fl.privacy.bills import bill
@@ -83,7 +83,7 @@ def a_query_has_the_noise_that_is_booked() -> None:
     limits = {"a": 1.0, "b": 16.0}
     for plan, multiplier in (
         (LOCAL, LOCAL.query_noise_multiplier),
-        (SHARED, SHARED.query_noise_multiplier / 2**0.5),
+        (SHARED, SHARED.query_noise_multiplier / 2**0.5 * lattice.inflated(1.0, ENTRIES)),
     ):
         released = query(plan, parts, np.arange(4), limits)
         for name, scale in {"a": 2.0, "b": 32.0}.items():  # limit * sqrt(2), up to a power of two
@@ -91,10 +91,32 @@ def a_query_has_the_noise_that_is_booked() -> None:
             assert abs(off(noise, 0.0, multiplier)) < CLOSE
 
 
+def records_have_the_noise_that_is_booked_for_their_share() -> None:
+    """A share of a quarter has twice the noise; asked alone, a brand adds all of it."""
+    part, limits = {"a": np.ones((4, ENTRIES)) / ENTRIES}, {"a": 1.0}
+    for share, times in ((1.0, 1.0), (0.25, 2.0)):
+        asked = Statistic("s", Of.RECORDS, share=share)
+        for plan, alone, std in (
+            (LOCAL, False, SIGMA),
+            (SHARED, False, SIGMA / 2**0.5 * lattice.inflated(1.0, ENTRIES)),
+            (SHARED, True, SIGMA),
+        ):
+            event = plan.event(Query(replace(asked, alone=alone)), Training())
+            assert event == Gaussian(times * SIGMA)
+            chunks = iter([(part, np.arange(4))])
+            released, weight = plan.release(chunks, replace(asked, alone=alone), limits, 0)
+            noise = torch.from_numpy(np.asarray(released["a"], np.float64))
+            assert weight == 1.0 and abs(off(noise, 0.0, times * std)) < CLOSE
+
+
 def a_count_has_the_noise_that_is_booked() -> None:
     chunks = {"customers": np.ones(7)}, np.arange(7)
     released = [
-        float(LOCAL.release(iter([chunks]), Of.CUSTOMERS, {"customers": 1.0}, i)[0]["customers"])
+        float(
+            LOCAL.release(iter([chunks]), Statistic("s", Of.CUSTOMERS), {"customers": 1.0}, i)[0][
+                "customers"
+            ]
+        )
         for i in range(2000)
     ]
     assert abs(off(torch.tensor(released), 7.0, LOCAL.count_noise_multiplier)) < 6 / math.sqrt(4000)
@@ -121,10 +143,10 @@ def the_shares_that_are_counted_on_make_up_the_noise() -> None:
 
 def a_share_covers_what_rounding_adds() -> None:
     rng = Still()
-    lattice.shared([torch.zeros(2**20)], 1.0, 3.0, 4, rng)
-    step = 2.0**-18  # 1 / (256 * sqrt(2^20)); rounding moves each entry by one step at most
-    rounding = step * math.sqrt(2**20)
-    assert math.isclose(rng.sigma * step * math.sqrt(4), 3.0 * (1.0 + rounding), rel_tol=1e-9)
+    for entries, step in ((2**10, 2.0**-13), (2**20, 2.0**-14)):  # 1 / (256 * sqrt(2^10)); 1 / 2^14
+        lattice.shared([torch.zeros(entries)], 1.0, 3.0, 4, rng)
+        rounding = step * math.sqrt(entries)  # each entry moves by one step at most
+        assert math.isclose(rng.sigma * step * math.sqrt(4), 3.0 * (1.0 + rounding), rel_tol=1e-9)
 
 
 def no_seed_makes_two_releases_equal() -> None:
@@ -327,6 +349,7 @@ CHECKS = (
     a_gradient_sum_has_the_noise_that_is_booked,
     a_step_has_the_noise_that_is_booked,
     a_query_has_the_noise_that_is_booked,
+    records_have_the_noise_that_is_booked_for_their_share,
     a_count_has_the_noise_that_is_booked,
     a_sum_of_brands_has_the_noise_that_is_booked,
     the_shares_that_are_counted_on_make_up_the_noise,

@@ -17,7 +17,7 @@ from fl.algorithms.query import evaluation, headcount
 from fl.arrays import Arrays
 from fl.contracts import Algorithm, Examples, Ints, Ledger, PrivacyPlan, Task
 from fl.data.schema import Hashed, Number, Schema
-from fl.doors import Of, Training
+from fl.doors import Of, Statistic, Training
 from fl.errors import Code, Refused
 from fl.events import PrivacyEvent
 from fl.models import MODELS
@@ -115,7 +115,9 @@ def query(
     plan: PrivacyPlan, per_example: Arrays, customers: Ints, limits: Mapping[str, float]
 ) -> Arrays:
     """What door 3 releases of other statistics."""
-    return plan.release(iter([(per_example, customers)]), Of.EVALUATION, limits, 0)[0]
+    return plan.release(iter([(per_example, customers)]), Statistic("s", Of.EVALUATION), limits, 0)[
+        0
+    ]
 
 
 @dataclass(slots=True)

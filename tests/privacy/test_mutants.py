@@ -71,10 +71,22 @@ MUTANTS = {
         "self._add, 1.0, 0.95 * multiplier",
         checks.a_query_has_the_noise_that_is_booked,
     ),
+    "an answer asked alone has a share only": Mutant(
+        CustomerPrivacy.release,
+        "if asked.alone:",
+        "if not asked:",
+        checks.records_have_the_noise_that_is_booked_for_their_share,
+    ),
+    "a part of the budget has all of its noise saved": Mutant(
+        CustomerPrivacy._multiplier,
+        "/ math.sqrt(asked.share)",
+        "* math.sqrt(asked.share)",
+        checks.records_have_the_noise_that_is_booked_for_their_share,
+    ),
     "count noised as a query": Mutant(
         CustomerPrivacy.release,
-        "counts = of is Of.CUSTOMERS",
-        "counts = of is None",
+        "self._multiplier(asked)",
+        "self.query_noise_multiplier",
         checks.a_count_has_the_noise_that_is_booked,
     ),
     "central noise 5 % low": Mutant(
@@ -237,7 +249,7 @@ MUTANTS = {
         checks.calibrated_noise_keeps_the_promise,
     ),
     "one release not booked": Mutant(
-        LocalBrand.answer,
+        LocalBrand.admitted,
         BOOKED,
         BOOKED[:-1] + " and not isinstance(ask, Query):",
         checks.every_release_is_booked_at_its_price,
@@ -255,7 +267,7 @@ MUTANTS = {
         checks.as_many_steps_are_booked_as_are_taken,
     ),
     "data touched before it is booked": Mutant(
-        LocalBrand.answer,
+        LocalBrand.admitted,
         BOOKED,
         'self.splits["train"]\n    ' + BOOKED,
         checks.what_is_not_paid_for_touches_no_data,

@@ -11,6 +11,8 @@ import yaml
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
+from experiments.questions.catalog import STUDIES
+from experiments.questions.inquiry import inquiry
 from experiments.settings import Settings, settings
 from experiments.tuning import TUNED
 from fl.config import choose, plain
@@ -26,6 +28,10 @@ LEAVES = sorted(
     if path.parent.name not in ("experiment", "tuned")
 )
 EXPERIMENTS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml"))
+ASKED = {  # what a question has no default for
+    "statistics": ("task.metrics=[spend]",),
+    "segmentation": ("task.features=[spend]",),
+}
 CHOSEN = {"data": "panel", "privacy": "none", "secure_sum": "plain"}
 BUILT_AS = {
     "data": "source", "partition": "partition", "task": "options", "model": "architecture",
@@ -48,10 +54,16 @@ def composed(*overrides: str) -> dict[str, Any]:
 def values(**chosen: str) -> dict[str, Any]:
     if "model" in chosen and "task" not in chosen:
         chosen["task"] = next(n for n, task in TASKS.items() if chosen["model"] in task.models)
-    if "task" in chosen and "model" not in chosen:
+    asked = ASKED.get(chosen.get("task", ""), ())
+    if chosen.get("task") in TASKS and "model" not in chosen:
         chosen["model"] = next(iter(TASKS[chosen["task"]].models))
     options = (f"{group}={name}" for group, name in {**CHOSEN, **chosen}.items())
-    return composed(*options, "out=unused")
+    return composed(*options, *asked, "out=unused")
+
+
+def made(values: dict[str, Any]) -> Any:
+    """What a run is built from: of a trained task, or of a question."""
+    return (inquiry if values["task"]["name"] in STUDIES else settings)(values)
 
 
 def build(**chosen: str) -> Settings:
@@ -62,6 +74,8 @@ def leaf(group: str, name: str) -> Any:
     """What the leaf builds; a guarantee by itself, as it may not go with the sum chosen here."""
     if group == "privacy":
         return choose(PLANS, values(privacy=name)[group], group)
+    if group == "task" and name in STUDIES:
+        return inquiry(values(task=name)).study
     return getattr(build(**{group: name}), BUILT_AS[group])
 
 
@@ -86,10 +100,11 @@ def test_a_leaf_states_every_value_of_its_class(group: str, name: str) -> None:
 
 @pytest.mark.parametrize("name", EXPERIMENTS)
 def test_every_experiment_composes_and_builds(name: str) -> None:
-    made = settings(composed(f"experiment={name}", "out=unused"))
-    assert made.experiment == name
-    assert made.question.endswith("?")
-    assert all(len(made.tuning.trials(arm)) == made.tuning.budget for arm in TUNED)
+    built = made(composed(f"experiment={name}", "out=unused"))
+    assert built.experiment == name
+    assert built.question.endswith("?")
+    if isinstance(built, Settings):
+        assert all(len(built.tuning.trials(arm)) == built.tuning.budget for arm in TUNED)
 
 
 @pytest.mark.parametrize("name", sorted(path.stem for path in (CONF / "tuned").glob("*.yaml")))
@@ -115,7 +130,7 @@ def test_a_leaf_with_an_unknown_key_is_refused(group: str, name: str) -> None:
     changed = values(**{group: name})
     changed[group]["no_such_key"] = 1
     with pytest.raises(InputError, match=f"{group}.no_such_key: no such key"):
-        settings(changed)
+        made(changed)
 
 
 @pytest.mark.parametrize("key", ["sigma", "brands"])

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
+from hydra import compose, initialize_config_module
+from omegaconf import OmegaConf
 
+from experiments import arms
+from experiments.learning import Bench
+from experiments.ready import Shelf
 from experiments.run import command
+from experiments.settings import settings
 from fl import arrays
 from fl.tasks.conversion import ConversionOptions
 from tests import crm
@@ -23,8 +31,9 @@ ROW = {
 }  # fmt: skip
 KEYS = {
     "version", "status", "experiment", "question", "config", "versions", "machine", "commit",
-    "seeds", "evaluation", "privacy", "secure_sum", "data", "seconds", "tuning", "absent",
+    "seeds", "evaluation", "privacy", "secure_sum", "runtime", "data", "seconds", "tuning", "absent",
     "history", "calibration", "additive", "gains", "gains_by_privacy", "statements", "arrays",
+    "schema",
 }  # fmt: skip
 
 
@@ -161,7 +170,9 @@ def test_a_sweep_makes_one_folder_for_each_combination_and_leaves_nothing_else(
     swept = ("-m", "algorithm=fedavg,fedprox", "training.batch_size=16,32", "arms=[federated]")
     assert command(crm.options(file, Path("out"), "seeds=1", *swept)) == 0
     assert {path.name for path in tmp_path.iterdir()} == {"crm.csv", "out"}
-    found = {path.name: crm.read(path) for path in Path("out").iterdir()}
+    summary = {"sweep.json", "sweep.html"}
+    assert summary <= {path.name for path in Path("out").iterdir()}
+    found = {p.name: crm.read(p) for p in Path("out").iterdir() if p.name not in summary}
     assert {name: run["config"]["training"]["batch_size"] for name, run in found.items()} == {
         f"algorithm={algorithm},training.batch_size={size}": size
         for algorithm in ("fedavg", "fedprox")
@@ -170,11 +181,57 @@ def test_a_sweep_makes_one_folder_for_each_combination_and_leaves_nothing_else(
     assert all(run["config"]["algorithm"]["name"] in name for name, run in found.items())
 
 
-def test_a_mistake_in_a_sweep_stops_it(file: Path, capfd: pytest.CaptureFixture[str]) -> None:
+def test_a_configuration_that_fails_loses_nothing_but_itself(
+    file: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
     more = ("-m", "rounds=1,0,2", "seeds=1", "arms=[federated]")
     assert command(crm.options(file, Path("out"), *more)) == 2
-    assert capfd.readouterr().err.splitlines()[-1].startswith("fl-run: rounds: 0 is not")
-    assert [path.name for path in Path("out").iterdir()] == ["rounds=1"]
+    last = capfd.readouterr().err.splitlines()[-1]
+    assert last.startswith("fl-run: sweep: 1 of 3 configurations failed, the first of them rounds=0")
+    names = {path.name for path in Path("out").iterdir()}
+    assert names == {"rounds=1", "rounds=2", "sweep.json", "sweep.html"}
+    rows = json.loads(Path("out/sweep.json").read_text())["rows"]
+    assert [row["error"][:15] for row in rows if row["status"] == "failed"] == ["rounds: 0 is no"]
+    done = {row["configuration"] for row in rows if row["status"] == "finished"}
+    assert done == {"rounds=1", "rounds=2"}
+    page = Path("out/sweep.html").read_text()
+    assert "rounds=0" in page and "<svg" in page
+
+
+def test_a_fault_in_a_configuration_does_not_lose_the_others(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    real = arms.all_arms
+
+    def faulty(bench: Bench) -> dict[str, arms.Result]:
+        if bench.settings.rounds == 1:
+            raise KeyError("a fault")
+        return real(bench)
+
+    monkeypatch.setattr(arms, "all_arms", faulty)
+    more = ("-m", "rounds=1,2", "seeds=1", "arms=[federated]")
+    assert command(crm.options(file, Path("out"), *more)) == 2
+    assert "failed with KeyError" in capfd.readouterr().err.splitlines()[-1]
+    assert crm.read(Path("out/rounds=2"))["status"] == "finished"
+
+
+def test_a_sweep_prepares_the_same_data_once(file: Path) -> None:
+    values = [plain_values(file, f"algorithm={name}") for name in ("fedavg", "fedprox")]
+    shelf = Shelf()
+    first, second = (shelf.ready(settings(v)) for v in values)
+    assert first.tables is second.tables and first.rows is second.rows
+    assert shelf.hits == ["divided", "encoded"]
+    third = shelf.ready(settings(plain_values(file, "model=mlp")))
+    assert third.tables is first.tables and third.rows is not first.rows
+    assert shelf.ready(settings(plain_values(file, "preparation.test=0.4"))).data is not first.data
+
+
+def plain_values(file: Path, *more: str) -> dict[str, Any]:
+    with initialize_config_module("conf", version_base="1.3"):
+        composed = compose("config", crm.options(file, Path("out"), *more))
+    values = OmegaConf.to_container(composed, resolve=True)
+    assert isinstance(values, dict)
+    return {str(key): value for key, value in values.items()}
 
 
 @pytest.mark.parametrize("brand", ["../../up", "a/b", "Ünï cödé 上海", "." * 300, "<b>&amp;"])

@@ -14,10 +14,10 @@ import numpy as np
 from fl.arrays import Arrays
 from fl.contracts import Federation, NodeId, Reply, Request, Scalar
 from fl.errors import Code, Refused
-from fl.privacy.secagg import fixedpoint, keys, tag, transcript, wire
-from fl.privacy.secagg.identity import SIGNATURE, signed
-from fl.privacy.secagg.masks import Ring, hash_of, hashes_of
-from fl.privacy.secagg.profiles import KEM_CIPHERTEXT
+from fl.privacy.secagg import fixedpoint, keys, received, tag, transcript, wire
+from fl.privacy.secagg.identity import SIGNATURE
+from fl.privacy.secagg.masks import MASK, Ring, hash_of
+from fl.privacy.secagg.profiles import KEM_CIPHERTEXT, TAG
 from fl.privacy.secagg.shamir import SECRET, SHARE
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.unmask import Entrusted, Gathered, Handed, unmask
@@ -36,7 +36,8 @@ class Attempt:
         threads: for large vectors.
         absent: why a brand is out.
         followed: who has taken up the past results.
-        adverts: U1, by number; ``near`` the neighbours in it.
+        adverts: U1, by number; ``raw`` the same packed, ``h1`` its hash.
+        near: the neighbours in it.
         shares: what U2 sent for its neighbours.
         survivors: U3: hash of the masked vector and signature.
         consents: signatures on the list of survivors.
@@ -53,6 +54,8 @@ class Attempt:
     absent: dict[NodeId, Code] = field(default_factory=dict)
     followed: list[NodeId] = field(default_factory=list)
     adverts: dict[int, Advert] = field(default_factory=dict)
+    raw: bytes = b""
+    h1: bytes = b""
     near: dict[int, list[int]] = field(default_factory=dict)
     shares: dict[int, Entrusted] = field(default_factory=dict)
     members: list[int] = field(default_factory=list)
@@ -87,7 +90,7 @@ class Attempt:
         return {
             **{k: getattr(about, k) for k in ("sequence", "attempt", "kind", "number")},
             **{k: getattr(about, k).hex() for k in ("model", "layout", "previous")},
-            "adverts": self._adverts.hex(),
+            "adverts": self.raw.hex(),
             "members": pack_members(self.members).hex(),
             "survivors": pack(self.survivors).hex(),
             "consents": pack(self.consents).hex(),
@@ -98,10 +101,6 @@ class Attempt:
             "sum": "" if isinstance(outcome, Code) else hash_of(outcome, self.threads).hex(),
             "tag": "" if failed else self.tag.to_bytes(tag.SIZE, "little").hex(),
         }
-
-    @property
-    def _adverts(self) -> bytes:
-        return pack({i: a.record for i, a in self.adverts.items()})
 
     def _open(self, nodes: list[NodeId], results: Results) -> None:
         about, terms, index = self.about, self.terms, self.terms.roster.index
@@ -114,75 +113,72 @@ class Attempt:
             wire.OPEN, brands, lambda i: {**config, **past[i][1]}, lambda i: past[i][0]
         )
         hybrid, seen = terms.rules.algorithms.hybrid, set[bytes]()
+        records: dict[int, bytes] = {}
 
         def advert(i: int, reply: Reply) -> None:
             self.followed.append(terms.roster.names[i])
             record = blob(reply.config, "advert", Advert.size(hybrid))
             made = Advert.parse(i, record, hybrid)
-            if not signed(terms.roster.key(i), made.message(about.sid), made.signature):
+            if not terms.signed(i, about.sid, made.message(about.sid), made.signature):
                 raise Refused(Code.BAD_SIGNATURE)
-            if made.channel == made.mask or {made.channel, made.mask} & seen:
+            if made.key in seen:
                 raise Refused(Code.DUPLICATE_KEY)
-            seen.update((made.channel, made.mask))
-            self.adverts[i] = made
+            seen.add(made.key)
+            records[i], self.adverts[i] = record, made
 
         self._take(replies, advert)
+        self.raw = pack(records)
+        self.h1 = view("adverts", about.sid, self.raw)
         self._enough(self.adverts)
-        members = list(self.adverts)
-        self.near = terms.neighbours(members, view("adverts", about.sid, self._adverts), members)
+        self.near = terms.neighbours(list(records), self.h1)
 
     def _exchange(self) -> None:
-        raw, hybrid = self._adverts, self.terms.rules.algorithms.hybrid
-        replies = self._ask(wire.KEYS, self.adverts, lambda i: {"adverts": raw})
+        hybrid = self.terms.rules.algorithms.hybrid
+        replies = self._ask(wire.KEYS, self.adverts, lambda i: {"adverts": self.raw})
 
         def entrust(i: int, reply: Reply) -> None:
             sealed = unpack(blob(reply.config, "shares"), keys.SEALED)
             if list(sealed) != self.near[i]:
                 raise ValueError("Expected a share for each neighbour.")
+            escrow = blob(reply.config, "escrow", TAG + (2 + MASK) * len(sealed))
             if not hybrid:
-                self.shares[i] = Entrusted(sealed)
+                self.shares[i] = Entrusted(sealed, escrow)
                 return
             channel = unpack(blob(reply.config, "channel_kem"), KEM_CIPHERTEXT)
             mask = unpack(blob(reply.config, "mask_kem"), KEM_CIPHERTEXT)
             if list(channel) != self.near[i] or list(mask) != [j for j in self.near[i] if j > i]:
                 raise ValueError("Expected a ciphertext for each neighbour.")
-            self.shares[i] = Entrusted(sealed, channel, mask, blob(reply.config, "escrow"))
+            self.shares[i] = Entrusted(sealed, escrow, channel, mask)
 
         self._take(replies, entrust)
         self._enough(self.shares)
 
     def _train(self) -> Ring:
-        if self.terms.rules.recovers:
-            self.members = sorted(self.shares)
-        else:
-            self.members = list(self.adverts)
-        raw, recovers = self._adverts, self.terms.rules.recovers
+        recovers = self.terms.rules.recovers
+        self.members = sorted(self.shares) if recovers else list(self.adverts)
         replies = self._ask(
             wire.TRAIN,
             self.members,
-            self._forwarded() if recovers else lambda i: {"adverts": raw},
+            self._forwarded() if recovers else lambda i: {"adverts": self.raw},
             lambda i: self.request.arrays,
         )
         sid = self.about.sid
-        h1 = view("adverts", sid, raw)
-        h2 = view("members", sid, h1, pack_members(self.members))
-        entries = {
-            i: fixedpoint.received(reply.arrays, self.length) for i, reply in replies.items()
-        }
-        hashes = dict(zip(entries, hashes_of(list(entries.values()), self.threads), strict=True))
+        h2 = view("members", sid, self.h1, pack_members(self.members))
+        sent = received.vectors(replies, self.length, self.terms, sid, self.threads)
         total: Ring = np.zeros(self.length, "<u4")
 
         def add(i: int, reply: Reply) -> None:
-            vector, signature = entries[i], blob(reply.config, "signature", SIGNATURE)
+            vector, y = sent[i]
+            signature = blob(reply.config, "signature", SIGNATURE)
             sealed = blob(reply.config, "tag", tag.SIZE)
             if vector is None:
                 raise ValueError("Expected a vector of the ring.")
-            message = transcript.masked_message(sid, h2, hashes[i])
-            if not signed(self.terms.roster.key(i), message, signature):
+            message = transcript.masked_message(sid, h2, y)
+            if not self.terms.signed(i, sid, message, signature):
                 raise Refused(Code.BAD_SIGNATURE)
             np.add(total, vector, out=total)
             self.tag = tag.add(self.tag, int.from_bytes(sealed, "little"))
-            self.survivors[i] = hashes[i] + signature
+            self.survivors[i] = y + signature
 
         self._take(replies, add)
         self._enough(self.survivors)
@@ -220,7 +216,7 @@ class Attempt:
 
     def _consented(self, i: int, reply: Reply, message: bytes) -> None:
         signature = blob(reply.config, "consent", SIGNATURE)
-        if not signed(self.terms.roster.key(i), message, signature):
+        if not self.terms.signed(i, self.about.sid, message, signature):
             raise Refused(Code.BAD_SIGNATURE)
         self.consents[i] = signature
 

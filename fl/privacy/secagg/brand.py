@@ -34,7 +34,7 @@ from fl.errors import Code, Refused
 from fl.privacy.secagg import chain, fixedpoint, keys, tag, views, wire
 from fl.privacy.secagg.follow import Follow
 from fl.privacy.secagg.identity import HASH, Identity, bind
-from fl.privacy.secagg.masks import THREADS, Ring
+from fl.privacy.secagg.masks import MASK, THREADS, Ring
 from fl.privacy.secagg.seal import seal
 from fl.privacy.secagg.session import (
     ADMITTED,
@@ -49,7 +49,7 @@ from fl.privacy.secagg.session import (
 )
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.transcript import masked_message
-from fl.privacy.secagg.wire import Round, blob, view, whole
+from fl.privacy.secagg.wire import Round, blob, unpack, view, whole
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,7 +117,8 @@ class BrandHalf:
                 raise Refused(Code.OUT_OF_ORDER)
             if fixedpoint.layout(update.sums) != session.layout:
                 raise Refused(Code.MALFORMED)
-            vector = fixedpoint.encode(update, self.terms.rules.scale_bits, self.terms.most)
+            bits, most = self.terms.rules.scale_bits, self.terms.most
+            vector = fixedpoint.encode(update, bits, most, self.threads)
         except Refused as refusal:
             self.witness.refuse(wire.evidence(request), refusal.code)
             raise
@@ -164,7 +165,7 @@ class BrandHalf:
             raise Refused(Code.MODEL_MISMATCH)
         opened = self._session(request, now, place.root)
         head = bytes.fromhex(self.witness.head()).rjust(HASH, b"\0")
-        opened = keys.fresh(opened, self.index, head, self.identity, terms.rules.algorithms)
+        opened = keys.fresh(opened, self.index, head, self.identity, terms)
         if session.sequence != now[0]:
             memory.protocol.pop("encoding", None)
         chain.save(replace(place, opened=now[0], attempt=now[1]), memory)
@@ -184,17 +185,16 @@ class BrandHalf:
             blob(config, "layout", HASH),
             root,
         )
-        return Session(
-            about.sid, *now, about.kind, about.number, about.model, about.layout, ADVERTISED
-        )
+        found = Session(*now, about.number, kind=about.kind, stage=ADVERTISED)
+        return found._replace(sid=about.sid, model=about.model, layout=about.layout)
 
     def _keys(self, request: Request, session: Session, memory: Memory) -> Reply:
         """Steps 2-3."""
         self._expect(request, session, ADVERTISED)
         raw = blob(request.config, "adverts")
-        agreed = keys.accept(session, raw, self.index, self.terms)
-        agreed, blobs = keys.deal(agreed, raw, self.index, self.terms)
-        save(replace(agreed, stage=SHARED), memory)
+        agreed, seals = keys.accept(session, raw, self.index, self.terms)
+        dealt, blobs = keys.deal(agreed, raw, seals, self.index, self.terms)
+        save(dealt, memory)
         return Reply(Code.OK, {}, blobs)
 
     def _admit(self, request: Request, session: Session, memory: Memory) -> Reply | None:
@@ -207,27 +207,30 @@ class BrandHalf:
         else:
             self._expect(request, session, ADVERTISED)
             raw = blob(request.config, "adverts")
-            ready = keys.accept(session, raw, self.index, self.terms)
+            ready, _ = keys.accept(session, raw, self.index, self.terms)
             h2 = view("members", ready.sid, ready.h1, ready.everyone)
-            ready = replace(ready, members=ready.everyone, h2=h2)
+            ready = ready._replace(stage=ADMITTED, members=ready.everyone, h2=h2)
         self._check_model(request, session, memory)
-        ready = replace(ready, stage=ADMITTED)
         cached = memory.protocol.get("encoding", b"")
-        if cached.startswith(_occasion(ready)):
+        if cached and cached.startswith(_occasion(ready)):
             return self._mask(ready, np.frombuffer(cached[HASH:], "<u4").copy(), memory)
         save(ready, memory)
         return None
 
     def _check_model(self, request: Request, session: Session, memory: Memory) -> None:
         """The arrays are those that follow from the sums that the round's keys are bound to."""
-        state = chain.state(memory, self.first)
-        try:
-            expected = self.follow.broadcast(session.kind, state)
-            layout = fixedpoint.layout(self.follow.zero(session.kind, state))
+
+        def follows() -> tuple[Arrays, bytes]:
+            state = chain.state(memory, self.first)
+            zero = self.follow.zero(session.kind, state)
+            return self.follow.broadcast(session.kind, state), fixedpoint.layout(zero)
+
+        try:  # the context binds the transcript's root, and the root all sums behind the state
+            expected, layout = self.terms.once(session.sid, "what follows", follows)
         except KeyError as error:
             raise Refused(Code.UNKNOWN_REQUEST) from error
         same = arrays.same_shape(request.arrays, expected) and all(
-            np.array_equal(request.arrays[n], expected[n]) for n in expected
+            bool((request.arrays[n] == expected[n]).all()) for n in expected
         )
         if not same or layout != session.layout:
             raise Refused(Code.MODEL_MISMATCH)
@@ -235,17 +238,23 @@ class BrandHalf:
     def _mask(self, session: Session, vector: Ring, memory: Memory) -> Reply:
         """Step 5: ``y_i = x_i + PRG(b_i) + sum_j (+ if i < j else -) PRG(s_ij)``."""
         profile, me, sid = self.terms.rules.algorithms, self.index, session.sid
-        pairs = {j: keys.mask_key(s, sid, me, j, profile) for j, s in session.masks.items()}
-        plus = [keys.self_key(session.self_mask, sid, profile)]
-        plus += [key for j, key in pairs.items() if j > me]
-        minus = [key for j, key in pairs.items() if j < me]
-        tag_key = tag.tag_key(self.federation_key, sid, profile)
-        own, y = seal(vector, plus, minus, tag_key, profile, self.threads)
-        sealed = tag.add(own, tag.mask(plus, minus, profile)).to_bytes(tag.SIZE, "little")
-        done = replace(session, stage=MASKED, y=y, masks={}, root=b"", channel=b"", channel_kem=b"")
+        masks = unpack(session.masks, MASK)
+        plus = [key for j, key in masks.items() if j >= me]
+        minus = [key for j, key in masks.items() if j < me]
+        own, y = seal(vector, plus, minus, self._weights(sid, len(vector)), profile, self.threads)
+        sealed = tag.add(own, tag.mask(plus, minus)).to_bytes(tag.SIZE, "little")
+        done = session._replace(stage=MASKED, y=y, masks=b"", root=b"", kem=b"")
         save(done, memory)
-        signature = self.identity.sign(masked_message(sid, session.h2, y))
+        signature = self.terms.sign(self.identity, sid, masked_message(sid, session.h2, y))
+        vector.flags.writeable = False
+        self.terms.once(sid, ("y", me), lambda: (vector, y))
         return Reply(Code.OK, {"y": vector}, {"signature": signature, "tag": sealed})
+
+    def _weights(self, sid: bytes, size: int) -> tag.Weights:
+        key, profile = self.federation_key, self.terms.rules.algorithms
+        return self.terms.once(
+            sid, ("weights", key, size), lambda: tag.weights(key, sid, profile, size)
+        )
 
     def _consent(self, request: Request, session: Session, memory: Memory) -> Reply:
         """Steps 6-7: one list of survivors in a round, whatever is asked later."""
@@ -255,7 +264,7 @@ class BrandHalf:
             raise Refused(Code.OUT_OF_ORDER if same else Code.BOTH_SHARES)
         self._expect(request, session, MASKED)
         seen, signature = views.survivors(session, raw, self.index, self.identity, self.terms)
-        save(replace(seen, stage=CONSENTED), memory)
+        save(seen, memory)
         return Reply(Code.OK, {}, {"consent": signature})
 
     def _unmask(self, request: Request, session: Session, memory: Memory) -> Reply:
@@ -275,7 +284,7 @@ class BrandHalf:
             )
             handed["consent"] = signature
             memory.protocol.pop("encoding", None)
-        save(replace(session.without_secrets(), stage=ANSWERED), memory)
+        save(session.answered(), memory)
         return Reply(Code.OK, {}, handed)
 
     def _expect(self, request: Request, session: Session, stage: str) -> None:

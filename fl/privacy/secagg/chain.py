@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import struct
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -14,13 +15,15 @@ from fl.contracts import Memory, Request
 from fl.errors import Code, Refused
 from fl.privacy.secagg import fixedpoint, tag, transcript
 from fl.privacy.secagg.follow import Follow
-from fl.privacy.secagg.identity import bind, canonical, signed
+from fl.privacy.secagg.identity import HASH, SIGNATURE, canonical
 from fl.privacy.secagg.masks import Ring, hash_of
 from fl.privacy.secagg.session import ANSWERED, Session
 from fl.privacy.secagg.terms import Terms
-from fl.privacy.secagg.wire import view
+from fl.privacy.secagg.transcript import Line
+from fl.privacy.secagg.wire import Round, view
 
 LINE, SUM = "line/", "sum/"  # prefixes, before the sequence number of a past round
+_PLACE = struct.Struct(f">3Q{HASH}s")
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,24 +45,23 @@ class Place:
 def load(memory: Memory, terms: Terms) -> Place:
     """The place in ``memory``, or the beginning of the run.
 
+    Raises:
+        ValueError: what is stored is no place of this version.
+
     Guarantee: the inverse of :func:`save`.
     """
-    if "place" not in memory.protocol:
+    stored = memory.protocol.get("place")
+    if stored is None:
         return Place(0, terms.first_root)
-    stored = json.loads(memory.protocol["place"])
-    return Place(**{**stored, "root": bytes.fromhex(stored["root"])})
+    if len(stored) != _PLACE.size:
+        raise ValueError("Expected a stored place of this version.")
+    sequence, opened, attempt, root = _PLACE.unpack(stored)
+    return Place(sequence, root, opened, attempt)
 
 
 def save(place: Place, memory: Memory) -> None:
     """Put ``place`` into ``memory``. Guarantee: nothing is sent."""
-    memory.protocol["place"] = canonical(
-        {
-            "sequence": place.sequence,
-            "root": place.root.hex(),
-            "opened": place.opened,
-            "attempt": place.attempt,
-        }
-    )
+    memory.protocol["place"] = _PLACE.pack(place.sequence, place.opened, place.attempt, place.root)
 
 
 def state(memory: Memory, first: Arrays) -> Arrays:
@@ -75,12 +77,12 @@ def state(memory: Memory, first: Arrays) -> Arrays:
     return kept
 
 
-def _store(now: Arrays, memory: Memory) -> None:
+def _packed(now: Arrays) -> bytes:
     """The arrays' bytes behind a list of names, dtypes and shapes: no copy when they are read."""
     parts = {name: np.ascontiguousarray(now[name]) for name in sorted(now)}
     about = [[name, a.dtype.str, now[name].shape] for name, a in parts.items()]
     head = canonical(about)
-    memory.protocol["state"] = b"".join(
+    return b"".join(
         (len(head).to_bytes(8, "big"), head, *(a.reshape(-1).data for a in parts.values()))
     )
 
@@ -132,50 +134,64 @@ def _follow(
 ) -> Place:
     terms, follow = guide.terms, guide.follow
     try:
-        values, took_part = _checked(line, session, terms)
-        about = transcript.round_of(terms, values)
-        brands = len(bytes.fromhex(str(values["survivors"]))) // (2 + 32 + 64)
+        values, about = terms.once(session.sid, line, lambda: _attested(line, terms))
+        took_part = _took_part(values, about.sid, session)
+        if not took_part:
+            transcript.check_line(terms, line)
         if about.previous != place.root or about.sequence <= place.sequence:
             raise ValueError("does not follow")
-        if values["outcome"] != "ok" or hash_of(total, guide.threads).hex() != values["sum"]:
+
+        def step() -> tuple[Ring, bytes, bytes]:
+            after = _step(values, about, total, memory, guide)
+            return total, after, transcript.next_root(place.root, line)
+
+        # what a root binds: all sums before it, and so the state that they led to
+        known = (place.root, line, guide.federation_key, id(follow))
+        checked, after, root = terms.once(session.sid, known, step)
+        if checked is not total and not np.array_equal(checked, total):
             raise ValueError("another sum")
-        now = state(memory, guide.first)
-        zero = follow.zero(about.kind, now)
-        if total.shape != (fixedpoint.length(zero),):
-            raise ValueError("another length")
-        if not fixedpoint.within(total, brands * terms.most):
-            raise ValueError("beyond the plan's bound")
-        own = tag.tag(total, guide.federation_key, about.sid, terms.rules.algorithms, guide.threads)
-        if own.to_bytes(tag.SIZE, "little").hex() != values["tag"]:
-            raise ValueError("not the brands' sum")
     except (ValueError, KeyError) as error:
         raise Refused(Code.BAD_RESULT) from error
     if not took_part:
-        model = arrays.digest(follow.broadcast(about.kind, now))
+        model = arrays.digest(follow.broadcast(about.kind, state(memory, guide.first)))
         if bytes.fromhex(model) != about.model:
             raise Refused(Code.MODEL_MISMATCH)
-    update = fixedpoint.decode(total, zero, terms.rules.scale_bits)
-    after = follow.advance(about.kind, now, update)
-    if after is not now:
-        _store(after, memory)
-    root = transcript.next_root(place.root, line)
+    if after:
+        memory.protocol["state"] = after
     return replace(place, sequence=about.sequence, root=root)
 
 
-def _checked(line: str, session: Session, terms: Terms) -> tuple[dict[str, object], bool]:
-    """The values of a line; who handed out shares for its survivors has checked them already."""
-    values = transcript.parse(line)
-    sid = transcript.round_of(terms, values).sid
-    survivors = bytes.fromhex(str(values.get("survivors")))
-    took_part = (
-        session.stage == ANSWERED
-        and session.sid == sid
-        and session.h3 == view("survivors", sid, survivors)
-    )
-    if not took_part:
-        return transcript.check_line(terms, line), False
-    body = canonical({k: v for k, v in values.items() if k != "signature"})
-    signature = bytes.fromhex(str(values.get("signature")))
-    if not signed(terms.coordinator, bind("line", body), signature):
-        raise ValueError("not signed by the coordinator")
-    return values, True
+def _step(values: Line, about: Round, total: Ring, memory: Memory, guide: Guide) -> bytes:
+    """The packed state after a sum that was checked; empty if it stays what it was.
+
+    Raises:
+        ValueError: the sum is not the line's, not one of this plan, or not the brands' own.
+    """
+    terms, follow, kind = guide.terms, guide.follow, about.kind
+    if values["outcome"] != "ok" or hash_of(total, guide.threads).hex() != values["sum"]:
+        raise ValueError("another sum")
+    now = state(memory, guide.first)
+    zero = follow.zero(kind, now)
+    if total.shape != (fixedpoint.length(zero),):
+        raise ValueError("another length")
+    brands = len(bytes.fromhex(str(values["survivors"]))) // (2 + HASH + SIGNATURE)
+    if not fixedpoint.within(total, brands * terms.most):
+        raise ValueError("beyond the plan's bound")
+    own = tag.tag(total, guide.federation_key, about.sid, terms.rules.algorithms, guide.threads)
+    if own.to_bytes(tag.SIZE, "little").hex() != values["tag"]:
+        raise ValueError("not the brands' sum")
+    after = follow.advance(kind, now, fixedpoint.decode(total, zero, terms.rules.scale_bits))
+    return b"" if after is now else _packed(after)
+
+
+def _attested(line: str, terms: Terms) -> tuple[Line, Round]:
+    """What a line says, and the round it is about. Guarantee: of ``transcript.attested``."""
+    values = transcript.attested(terms, line)
+    return values, transcript.round_of(terms, values)
+
+
+def _took_part(values: Line, sid: bytes, session: Session) -> bool:
+    """Whether this brand handed out shares for the line's survivors: then it has checked them."""
+    if session.stage != ANSWERED or session.sid != sid:
+        return False
+    return session.h3 == view("survivors", sid, bytes.fromhex(str(values.get("survivors"))))

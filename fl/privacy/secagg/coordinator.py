@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 
 from fl import arrays
 from fl.arrays import Arrays
@@ -44,9 +45,10 @@ class Log:
 
         Guarantee: all of it is public to the members.
         """
-        new = {s: f for s, f in self.finished.items() if s > self.followed.get(node, 0)}
-        sums = {f"{chain.SUM}{s}": total for s, (_, total) in new.items()}
-        return sums, {f"{chain.LINE}{s}": line for s, (line, _) in new.items()}
+        last = self.followed.get(node, 0)
+        new = [(s, line, total) for s, (line, total) in self.finished.items() if s > last]
+        sums = {f"{chain.SUM}{s}": total for s, _, total in new}
+        return sums, {f"{chain.LINE}{s}": line for s, line, _ in new}
 
     def told(self, nodes: list[NodeId], members: tuple[NodeId, ...]) -> None:
         """Note that ``nodes`` have followed all, and forget what nobody needs any more.
@@ -126,7 +128,10 @@ class CoordinatorHalf:
             size = fixedpoint.length(zero)
             attempt = Attempt(self.terms, about, request, federation, size, self.threads)
             outcome = attempt.run(sorted(requests), self.log.results)
-            line = transcript.seal(attempt.line(outcome), self.identity)
+            values = attempt.line(outcome)
+            message = transcript.line_message(values)
+            line = transcript.sealed(values, self.terms.sign(self.identity, about.sid, message))
+            self.terms.once(about.sid, line, partial(tuple, (values, about)))  # known unread
             lines.append(line)
             if not isinstance(outcome, Code):
                 self.keep(outcome)
@@ -155,6 +160,7 @@ class CoordinatorHalf:
     def _finish(self, total: Ring, attempt: Attempt, zero: Arrays, lines: list[str]) -> Collected:
         self.log.told(attempt.followed, self.terms.roster.names)
         self.log.root = transcript.next_root(self.log.root, lines[-1])
+        total.flags.writeable = False  # all brands are given this array
         self.log.finished[self.log.sequence] = (lines[-1], total)
         names = tuple(self.terms.roster.names[i] for i in attempt.survivors)
         absent = {node: code for node, code in attempt.absent.items() if node not in names}

@@ -12,6 +12,7 @@ from fl.privacy.secagg.brand import BrandHalf
 from fl.privacy.secagg.coordinator import CoordinatorHalf, Keep, Log, Record, unkept, unrecorded
 from fl.privacy.secagg.follow import Course, Follow
 from fl.privacy.secagg.identity import Identity, Json, Roster, SignedPlan
+from fl.privacy.secagg.once import Remembered
 from fl.privacy.secagg.rules import BrandAgg
 from fl.privacy.secagg.terms import Terms, draft
 
@@ -56,7 +57,7 @@ def simulate(
     )
     for name, identity in identities.items():
         agreed = agreed.sign(name, identity)
-    terms, follow = Terms(roster, agreed), Course(algorithms, plan, main)
+    terms, follow = Terms(roster, agreed, Remembered()), Course(algorithms, plan, main)
     key = secrets.token_bytes(32)
     seen = witnesses or {}
     halves = {

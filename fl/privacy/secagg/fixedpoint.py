@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from functools import lru_cache, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from fl.arrays import Array, Arrays
 from fl.contracts import Update
 from fl.errors import Code, Refused
-from fl.privacy.secagg.masks import Ring
+from fl.privacy.secagg.masks import Ring, in_parts
 
 _ROOM = 31.5  # bits of the signed range of the sum, of 32
 _CHUNK = 32 * 1024
@@ -62,7 +63,12 @@ def layout(zero: Arrays) -> bytes:
 
     Guarantee: public; depends on the algorithm, not on data.
     """
-    text = "|".join(f"{name}{tuple(zero[name].shape)}" for name in sorted(zero))
+    return _layout(tuple([(name, tuple(zero[name].shape)) for name in sorted(zero)]))
+
+
+@lru_cache(maxsize=32)
+def _layout(shapes: tuple[tuple[str, tuple[int, ...]], ...]) -> bytes:
+    text = "|".join(f"{name}{shape}" for name, shape in shapes)
     return hashlib.sha256(f"brandagg layout|{text}".encode()).digest()
 
 
@@ -74,11 +80,12 @@ def length(zero: Arrays) -> int:
     return sum(int(a.size) for a in zero.values()) + 1
 
 
-def encode(update: Update, scale_bits: int, most: int) -> Ring:
+def encode(update: Update, scale_bits: int, most: int, threads: int = 1) -> Ring:
     """``update`` as uint32: sums in name order, then the weight.
 
     Args:
         most: largest absolute value of an entry, in units of the ring.
+        threads: parts of a large array worked on at once.
 
     Raises:
         Refused: ``NOT_FINITE`` for a NaN or infinity, ``OUT_OF_RANGE`` beyond ``most``.
@@ -86,22 +93,34 @@ def encode(update: Update, scale_bits: int, most: int) -> Ring:
     Guarantee: exact for multiples of ``2^-scale_bits``, otherwise off by at most half of one.
     """
     parts = [np.ravel(update.sums[name]) for name in sorted(update.sums)]
-    out = np.empty(sum(p.size for p in parts) + 1, "<u4")
-    signed, at = out.view("<i4"), 0
-    scaled = np.empty(_CHUNK)
-    for part in (*parts, np.array([update.weight])):
-        for start in range(0, part.size, _CHUNK):
-            piece = part[start : start + _CHUNK]
-            buffer = scaled[: piece.size]
-            np.multiply(piece, 2.0**scale_bits, out=buffer)
-            np.rint(buffer, out=buffer)
-            low, high = float(buffer.min()), float(buffer.max())
-            if not (-most <= low and high <= most):
-                finite = bool(np.isfinite(buffer).all())
-                raise Refused(Code.OUT_OF_RANGE if finite else Code.NOT_FINITE)
-            np.copyto(signed[at : at + piece.size], buffer, casting="unsafe")
-            at += piece.size
+    parts.append(np.array([update.weight]))
+    out = np.empty(sum(map(len, parts)), "<u4")
+    if len(out) <= _CHUNK:
+        parts = [np.concatenate(parts)]  # few passes over a small model of many arrays
+    at = 0
+    for part in parts:
+        put = partial(_put, part, out[at : at + part.size].view("<i4"), 2.0**scale_bits, most)
+        in_parts(part.size, threads, put)
+        at += part.size
     return out
+
+
+def _put(
+    part: Array, out: npt.NDArray[np.int32], scale: float, most: int, start: int, stop: int
+) -> None:
+    """Scaled and rounded entries into ``out``, in pieces that stay in the cache."""
+    scaled = np.empty(min(_CHUNK, stop - start))
+    for at in range(start, stop, _CHUNK):
+        piece = part[at : min(at + _CHUNK, stop)]
+        buffer = scaled[: piece.size]
+        with np.errstate(over="ignore", invalid="ignore"):  # what is not finite is refused
+            np.multiply(piece, scale, out=buffer)
+            np.rint(buffer, out=buffer)
+            small = float(buffer @ buffer) <= float(most) ** 2  # then every entry is; one pass
+        if not (small or (-most <= buffer.min() and buffer.max() <= most)):
+            finite = bool(np.isfinite(buffer).all())
+            raise Refused(Code.OUT_OF_RANGE if finite else Code.NOT_FINITE)
+        np.copyto(out[at : at + piece.size], buffer, casting="unsafe")
 
 
 def decode(total: Ring, zero: Arrays, scale_bits: int) -> Update:
@@ -117,17 +136,6 @@ def decode(total: Ring, zero: Arrays, scale_bits: int) -> Update:
         sums[name] = values[at : at + size].reshape(zero[name].shape)
         at += size
     return Update(sums, float(values[-1]))
-
-
-def received(sent: Arrays, entries: int) -> Ring | None:
-    """The vector in a brand's reply; None if it is not exactly one, of the ring and that long.
-
-    Guarantee: checks form only.
-    """
-    y = sent.get("y")
-    if y is None or len(sent) != 1 or y.dtype != np.uint32 or y.shape != (entries,):
-        return None
-    return np.ascontiguousarray(y, "<u4")
 
 
 def within(total: Ring, most: int) -> bool:

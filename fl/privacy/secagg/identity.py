@@ -19,8 +19,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from fl.contracts import NodeId
 
 Json = Mapping[str, object]
-PROTOCOL = b"brandagg/1"
+PROTOCOL = b"brandagg/2"
 KEY, SIGNATURE, HASH = 32, 64, 32  # bytes
+_LENGTH = len(PROTOCOL).to_bytes(8, "big")
 
 
 def canonical(value: object) -> bytes:
@@ -45,11 +46,17 @@ def bind(purpose: str, *parts: bytes) -> bytes:
 
     Guarantee: injective in its arguments up to collisions of SHA-256; no two uses share a purpose.
     """
-    h = hashlib.sha256()
-    for part in (PROTOCOL, purpose.encode(), *parts):
-        h.update(len(part).to_bytes(8, "big"))
-        h.update(part)
-    return h.digest()
+    pieces = [_named(purpose)]
+    for part in parts:
+        pieces.append(len(part).to_bytes(8, "big"))
+        pieces.append(part)
+    return hashlib.sha256(b"".join(pieces)).digest()
+
+
+@lru_cache(maxsize=64)
+def _named(purpose: str) -> bytes:
+    name = purpose.encode()
+    return b"".join((_LENGTH, PROTOCOL, len(name).to_bytes(8, "big"), name))
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +64,10 @@ class Identity:
     """A long-lived signing key. It never travels; only its public half does."""
 
     _key: Ed25519PrivateKey = field(repr=False)
+    public: bytes = field(init=False)  # 32 bytes for the roster
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "public", self._key.public_key().public_bytes_raw())
 
     @classmethod
     def fresh(cls) -> Identity:
@@ -77,11 +88,6 @@ class Identity:
         """
         return cls(Ed25519PrivateKey.from_private_bytes(raw))
 
-    @property
-    def public(self) -> bytes:
-        """32 bytes for the roster. Guarantee: reveals nothing that Ed25519 public keys do not."""
-        return self._key.public_key().public_bytes_raw()
-
     def sign(self, message: bytes) -> bytes:
         """64 bytes. Guarantee: unforgeable without the key (RFC 8032); deterministic."""
         return self._key.sign(message)
@@ -90,12 +96,8 @@ class Identity:
         return "Identity(<redacted>)"
 
 
-@lru_cache(maxsize=4096)
 def signed(public: bytes, message: bytes, signature: bytes) -> bool:
     """Whether ``signature`` is that of ``message`` under a 32-byte public key.
-
-    A pure function of three byte strings, so answers are kept: where one process plays all brands,
-    each of them checks the same signatures. A deployed brand sees every one of them once.
 
     Guarantee: False for everything but a true signature (RFC 8032, strict).
     """

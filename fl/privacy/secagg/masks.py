@@ -23,6 +23,8 @@ Ring = npt.NDArray[np.uint32]
 T = TypeVar("T")
 
 CHUNK = 64 * 1024  # entries, 256 KiB
+MASK = 40  # bytes of a mask's key: 32 for the stream of the vector, 8 that mask its tag
+_STREAM = 32
 THREADS = min(4, os.cpu_count() or 1)  # for large vectors
 _ZEROS = memoryview(bytes(4 * CHUNK))
 
@@ -89,11 +91,12 @@ class Masks:
         self, plus: Sequence[bytes], minus: Sequence[bytes], profile: Profile, start: int, size: int
     ) -> None:
         self._streams: list[tuple[CipherContext, Callable[..., object]]] = [
-            *((profile.stream(key, start // 4), np.add) for key in plus),
-            *((profile.stream(key, start // 4), np.subtract) for key in minus),
+            *((profile.stream(key[:_STREAM], start // 4), np.add) for key in plus),
+            *((profile.stream(key[:_STREAM], start // 4), np.subtract) for key in minus),
         ]
-        self._buffer = bytearray(4 * min(CHUNK, size) + 15)  # the ciphers ask for a block of room
-        self._mask = np.frombuffer(self._buffer, "<u4", count=min(CHUNK, size))
+        entries = min(CHUNK, size)
+        self._buffer = np.empty(4 * entries + 15, np.uint8).data  # ciphers ask for a block of room
+        self._mask = np.frombuffer(self._buffer, "<u4", count=entries)
 
     def add_to(self, chunk: Ring) -> None:
         """Put the next stretch of every stream on ``chunk``, in place."""
@@ -110,7 +113,7 @@ def add_masks(
 
     Args:
         total: uint32, contiguous.
-        plus, minus: 32-byte keys, each used for nothing else.
+        plus, minus: keys of :data:`MASK` bytes, each used for nothing else.
         threads: parts of the vector worked on at once.
 
     Guarantee: with at least one key unknown to an observer, ``total`` is uniform over the ring to

@@ -12,7 +12,6 @@ Every key is derived for one use and one direction, so a constant nonce never re
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
@@ -26,6 +25,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 KEM_SEED, KEM_PUBLIC, KEM_CIPHERTEXT = 64, 1184, 1088  # bytes, FIPS 203 table 3 (768)
 TAG = 16  # bytes by which a sealed message is longer
 _NONCE = bytes(12)
+_FROM_ZERO = modes.CTR(bytes(16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +56,7 @@ class Profile:
 
         Guarantee: pseudo-random under a key used for nothing else (CTR mode of a block cipher).
         """
-        mode = modes.CTR(block.to_bytes(16, "big"))
+        mode = modes.CTR(block.to_bytes(16, "big")) if block else _FROM_ZERO
         if self.national:
             return Cipher(algorithms.SM4(key[:16]), mode).encryptor()
         return Cipher(algorithms.AES(key), mode).encryptor()
@@ -95,24 +95,21 @@ PROFILES = {
 }
 
 
-def public_of(private: bytes) -> bytes:
-    """The X25519 public key of 32 private bytes.
-
-    Guarantee: reveals nothing that X25519 public keys do not.
-    """
-    return X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()
+def key_of(private: bytes) -> X25519PrivateKey:
+    """The X25519 key of 32 private bytes. Guarantee: as secret as they are."""
+    return X25519PrivateKey.from_private_bytes(private)
 
 
-def agree(private: bytes, public: Sequence[bytes]) -> list[bytes | None]:
-    """The X25519 secrets shared with the owners of ``public`` keys; None for one of low order.
+def public_of(key: X25519PrivateKey) -> bytes:
+    """Its public half, 32 bytes. Guarantee: reveals nothing that X25519 public keys do not."""
+    return key.public_key().public_bytes_raw()
+
+
+def agree(key: X25519PrivateKey, public: bytes) -> bytes | None:
+    """The X25519 secret shared with the owner of a ``public`` key; None for one of low order.
 
     Guarantee: contributory: a peer cannot force a constant secret (RFC 7748, section 6.1).
     """
-    key = X25519PrivateKey.from_private_bytes(private)
-    return [_exchange(key, peer) for peer in public]
-
-
-def _exchange(key: X25519PrivateKey, public: bytes) -> bytes | None:
     try:
         return key.exchange(X25519PublicKey.from_public_bytes(public))
     except ValueError:

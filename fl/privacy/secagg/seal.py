@@ -13,7 +13,7 @@ def seal(
     vector: Ring,
     plus: Sequence[bytes],
     minus: Sequence[bytes],
-    tag_key: bytes,
+    weights: tag.Weights,
     profile: Profile,
     threads: int = 1,
 ) -> tuple[int, bytes]:
@@ -21,7 +21,7 @@ def seal(
 
     Args:
         plus, minus: keys of the masks.
-        tag_key: of this round, see ``tag.tag_key``.
+        weights: of this round's tag.
         threads: parts of the vector worked on at once.
 
     Returns:
@@ -32,7 +32,7 @@ def seal(
 
     def part(start: int, stop: int) -> tuple[int, list[bytes]]:
         masks = Masks(plus, minus, profile, start, stop - start)
-        checksum, leaves = tag.Checksum(tag_key, profile, start), []
+        checksum, leaves = tag.Checksum(weights, start), []
         for at in range(start, stop, CHUNK):
             chunk = vector[at : min(at + CHUNK, stop)]
             checksum.add(chunk)

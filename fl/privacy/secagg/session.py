@@ -6,11 +6,10 @@ stripped of them as soon as they are of no more use.
 
 from __future__ import annotations
 
-import json
-from dataclasses import dataclass, field, fields, replace
+import struct
+from typing import NamedTuple, cast
 
 from fl.contracts import Memory
-from fl.privacy.secagg.identity import canonical
 
 ADVERTISED, SHARED, ADMITTED, MASKED, CONSENTED, ANSWERED = (
     "advertised",
@@ -22,35 +21,36 @@ ADVERTISED, SHARED, ADMITTED, MASKED, CONSENTED, ANSWERED = (
 )
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class Session:
-    """One attempt of one round at one brand.
+class Session(NamedTuple):
+    """One attempt of one round at one brand. A tuple, as it is made anew at every message.
 
     Attributes:
         sid, sequence, attempt, kind, number, model, layout: what the round is about.
         stage: the last step taken.
         advert: the own record.
-        channel, channel_kem, root, self_mask: secrets; ``root`` is what the mask keys come from.
+        private, kem, root, self_mask: secrets; ``root`` opens the escrow.
         h1, h2, h3: hashes of the views: adverts, members, survivors.
         everyone, members, survivors: packed numbers of U1, U2, U3.
         neighbours: packed numbers of those of ``everyone`` this brand shares keys with.
         threshold: shares that reconstruct, and consents that are needed.
-        channels, masks: secrets shared with each neighbour.
-        shares: what neighbours entrusted: share of the self mask, share of the root.
+        masks: packed keys by neighbour, of the pair's mask; by its own number, of the self mask.
+        opens: packed keys by neighbour, of what it sealed for this brand.
+        shares: packed, what neighbours entrusted: share of the self mask, share of the root.
         y: hash of the masked vector.
     """
 
-    sid: bytes = b""
     sequence: int = 0
     attempt: int = 0
-    kind: str = ""
     number: int = 0
+    threshold: int = 0
+    kind: str = ""
+    stage: str = ""
+    sid: bytes = b""
     model: bytes = b""
     layout: bytes = b""
-    stage: str = ""
     advert: bytes = b""
-    channel: bytes = b""
-    channel_kem: bytes = b""
+    private: bytes = b""
+    kem: bytes = b""
     root: bytes = b""
     self_mask: bytes = b""
     h1: bytes = b""
@@ -60,63 +60,64 @@ class Session:
     members: bytes = b""
     survivors: bytes = b""
     neighbours: bytes = b""
-    threshold: int = 0
-    channels: dict[int, bytes] = field(default_factory=dict)
-    masks: dict[int, bytes] = field(default_factory=dict)
-    shares: dict[int, bytes] = field(default_factory=dict)
+    masks: bytes = b""
+    opens: bytes = b""
+    shares: bytes = b""
     y: bytes = b""
 
     def __repr__(self) -> str:
         return "Session(<redacted>)"
 
-    def without_secrets(self) -> Session:
+    def answered(self) -> Session:
         """What is still needed once the shares are handed out.
 
         Guarantee: no key of the round is left; who takes the file later learns nothing of it.
         """
-        return replace(
-            self,
-            channel=b"",
-            channel_kem=b"",
+        return self._replace(
+            stage=ANSWERED,
+            private=b"",
+            kem=b"",
             root=b"",
             self_mask=b"",
-            channels={},
-            masks={},
-            shares={},
+            masks=b"",
+            opens=b"",
+            shares=b"",
         )
 
 
+_NUMBERS, _TEXTS = 4, 2  # the first fields; the others are bytes
+_HEAD = struct.Struct(f">{_NUMBERS}Q{len(Session._fields) - _NUMBERS}I")
+
+
 def save(session: Session, memory: Memory) -> None:
-    """Put ``session`` into ``memory``.
+    """Put ``session`` into ``memory``: numbers and lengths, then texts and bytes, end to end.
 
     Guarantee: nothing is sent; the caller's memory is stored before the reply goes.
     """
-    plain: dict[str, object] = {}
-    for name in (f.name for f in fields(session)):
-        value = getattr(session, name)
-        if isinstance(value, bytes):
-            plain[name] = value.hex()
-        elif isinstance(value, dict):
-            plain[name] = {str(k): v.hex() for k, v in value.items()}
-        else:
-            plain[name] = value
-    memory.protocol["session"] = canonical(plain)
+    blobs = cast(tuple[bytes, ...], session[_NUMBERS + _TEXTS :])
+    parts = (session.kind.encode(), session.stage.encode(), *blobs)
+    head = _HEAD.pack(*session[:_NUMBERS], *map(len, parts))
+    memory.protocol["session"] = b"".join((head, *parts))
 
 
 def load(memory: Memory) -> Session:
     """The session in ``memory``, or an empty one.
 
+    Raises:
+        ValueError: what is stored is no session of this version.
+
     Guarantee: the inverse of :func:`save`.
     """
-    if "session" not in memory.protocol:
+    stored = memory.protocol.get("session")
+    if stored is None:
         return Session()
-    stored = json.loads(memory.protocol["session"])
-    empty, values = Session(), {}
-    for f in fields(Session):
-        value, like = stored[f.name], getattr(empty, f.name)
-        if isinstance(like, bytes):
-            value = bytes.fromhex(value)
-        elif isinstance(like, dict):
-            value = {int(k): bytes.fromhex(v) for k, v in value.items()}
-        values[f.name] = value
-    return Session(**values)
+    if len(stored) < _HEAD.size:
+        raise ValueError("Expected a stored session of this version.")
+    head, at, parts = _HEAD.unpack_from(stored), _HEAD.size, []
+    for size in head[_NUMBERS:]:
+        parts.append(stored[at : at + size])
+        at += size
+    if at != len(stored):
+        raise ValueError("Expected a stored session of this version.")
+    texts, blobs = map(bytes.decode, parts[:_TEXTS]), parts[_TEXTS:]
+    return Session(*head[:_NUMBERS], *texts, *blobs)

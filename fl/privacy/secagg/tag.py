@@ -11,7 +11,11 @@ For a change ``d`` of the sum with ``0 < |d_k| < 2^32``, ``r_k -> r_k d_k mod 2^
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
+
 import numpy as np
+import numpy.typing as npt
 
 from fl.privacy.secagg.masks import CHUNK, Ring, in_parts
 from fl.privacy.secagg.profiles import Profile
@@ -20,7 +24,39 @@ SIZE = 8  # bytes
 _MODULUS = 2**64
 _STEP = 16 * 1024  # entries worked on at a time: three buffers of them stay in the cache
 _ZEROS = memoryview(bytes(4 * _STEP))
-_BEYOND = 2**64  # the block of a mask stream that no vector reaches
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Weights:
+    """``r`` of one round, the same for all brands.
+
+    Attributes:
+        key: what it is expanded from.
+        profile: the cipher.
+        expanded: uint64, all of it, if the vector is small.
+    """
+
+    key: bytes
+    profile: Profile
+    expanded: npt.NDArray[np.uint64] | None
+
+    def __repr__(self) -> str:
+        return "Weights(<redacted>)"
+
+
+def weights(key: bytes, sid: bytes, profile: Profile, size: int) -> Weights:
+    """``r`` of the round ``sid`` for vectors of ``size`` entries.
+
+    Args:
+        key: 32 bytes that all brands of the run share.
+
+    Guarantee: as secret as ``key``, fresh in every round.
+    """
+    own = profile.derive(key, sid, b"tag")
+    if size > CHUNK:
+        return Weights(own, profile, None)
+    words = np.frombuffer(profile.stream(own).update(bytes(4 * size)), "<u4")
+    return Weights(own, profile, words.astype(np.uint64))
 
 
 class Checksum:
@@ -29,30 +65,33 @@ class Checksum:
     Guarantee: of :func:`tag`.
     """
 
-    def __init__(self, key: bytes, profile: Profile, start: int) -> None:
-        self._stream = profile.stream(key, start // 4)
-        self._buffer = bytearray(4 * _STEP + 15)
-        self._words = np.frombuffer(self._buffer, "<u4", count=_STEP)
-        self._wide, self._random = np.empty(_STEP, np.uint64), np.empty(_STEP, np.uint64)
-        self.value = 0
+    def __init__(self, weights: Weights, start: int) -> None:
+        self._known, self._at, self.value = weights.expanded, start, 0
+        self._wide = np.empty(_STEP, np.uint64)
+        if self._known is None:
+            self._stream = weights.profile.stream(weights.key, start // 4)
+            self._buffer = np.empty(4 * _STEP + 15, np.uint8).data
+            self._words = np.frombuffer(self._buffer, "<u4", count=_STEP)
+            self._random = np.empty(_STEP, np.uint64)
 
     def add(self, chunk: Ring) -> None:
         """Take in the next entries; signed, as they are in a vector."""
         signed = chunk.view("<i4")
         for at in range(0, len(chunk), _STEP):
             part = signed[at : at + _STEP]
-            n = len(part)
-            wide, random = self._wide[:n], self._random[:n]
-            self._stream.update_into(_ZEROS[: 4 * n], self._buffer)
+            wide = self._wide[: len(part)]
             wide.view(np.int64)[:] = part
-            random[:] = self._words[:n]
-            np.multiply(wide, random, out=wide)
+            np.multiply(wide, self._next(len(part)), out=wide)
             self.value += int(np.add.reduce(wide))
 
-
-def tag_key(key: bytes, sid: bytes, profile: Profile) -> bytes:
-    """What ``r`` of one round is expanded from. Guarantee: as ``key``, fresh in every round."""
-    return profile.derive(key, sid, b"tag")
+    def _next(self, n: int) -> npt.NDArray[np.uint64]:
+        at, self._at = self._at, self._at + n
+        if self._known is not None:
+            return self._known[at : self._at]
+        self._stream.update_into(_ZEROS[: 4 * n], self._buffer)
+        random = self._random[:n]
+        random[:] = self._words[:n]
+        return random
 
 
 def tag(vector: Ring, key: bytes, sid: bytes, profile: Profile, threads: int = 1) -> int:
@@ -65,10 +104,10 @@ def tag(vector: Ring, key: bytes, sid: bytes, profile: Profile, threads: int = 1
     Guarantee: who does not know ``key`` changes vector and tag together unseen with probability at
     most ``2^-32``; the tags of a sum's parts say nothing beyond the sum's tag once they are masked.
     """
-    own = tag_key(key, sid, profile)
+    own = weights(key, sid, profile, len(vector))
 
     def part(start: int, stop: int) -> int:
-        checksum = Checksum(own, profile, start)
+        checksum = Checksum(own, start)
         for at in range(start, stop, CHUNK):
             checksum.add(vector[at : min(at + CHUNK, stop)])
         return checksum.value
@@ -76,12 +115,12 @@ def tag(vector: Ring, key: bytes, sid: bytes, profile: Profile, threads: int = 1
     return sum(in_parts(len(vector), threads, part)) % _MODULUS
 
 
-def mask(plus: list[bytes], minus: list[bytes], profile: Profile) -> int:
-    """What the keys of a vector's masks add to its tag.
+def mask(plus: Iterable[bytes], minus: Iterable[bytes]) -> int:
+    """What the keys of a vector's masks add to its tag: their last bytes, used for nothing else.
 
     Guarantee: as the mask of the vector: uniform to who lacks one of the keys.
     """
-    return (sum(_word(k, profile) for k in plus) - sum(_word(k, profile) for k in minus)) % _MODULUS
+    return (sum(_word(key) for key in plus) - sum(_word(key) for key in minus)) % _MODULUS
 
 
 def add(*tags: int) -> int:
@@ -89,5 +128,5 @@ def add(*tags: int) -> int:
     return sum(tags) % _MODULUS
 
 
-def _word(key: bytes, profile: Profile) -> int:
-    return int.from_bytes(profile.stream(key, _BEYOND).update(bytes(SIZE)), "little")
+def _word(key: bytes) -> int:
+    return int.from_bytes(key[-SIZE:], "little")

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cached_property
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property, partial
 
 from fl.arrays import Arrays, digest
 from fl.contracts import NodeId
 from fl.privacy.secagg import graph
-from fl.privacy.secagg.identity import Json, Roster, SignedPlan, bind
+from fl.privacy.secagg.identity import Identity, Json, Roster, SignedPlan, bind, signed
+from fl.privacy.secagg.once import Once, anew
 from fl.privacy.secagg.rules import BrandAgg
 
 _PLAN = ("protocol", "run", "first", "coordinator", "rules", "course")
@@ -29,7 +30,7 @@ def draft(
     Guarantee: the hash of the plan binds all of it.
     """
     content = {
-        "protocol": "brandagg/1",
+        "protocol": "brandagg/2",
         "run": run.hex(),
         "first": digest(first),
         "coordinator": coordinator.hex(),
@@ -43,18 +44,22 @@ def draft(
 class Terms:
     """Roster and plan, read once. Public.
 
+    Attributes:
+        once: what brands that share a process work out once.
+
     Raises:
         ValueError: the plan lacks something, or could overflow with this roster.
     """
 
     roster: Roster
     plan: SignedPlan
+    once: Once = field(default=anew, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if tuple(sorted(self.plan.content)) != tuple(sorted(_PLAN)):
             raise ValueError(f"Expected a plan with {', '.join(_PLAN)}.")
-        if self.plan.content["protocol"] != "brandagg/1":
-            raise ValueError("Expected a plan for brandagg/1.")
+        if self.plan.content["protocol"] != "brandagg/2":
+            raise ValueError("Expected a plan for brandagg/2.")
         self.rules.check(len(self.roster.keys))
 
     @cached_property
@@ -88,7 +93,41 @@ class Terms:
         """The largest absolute ring value of one brand. Guarantee: public."""
         return self.rules.most(len(self.roster.keys))
 
-    def neighbours(self, members: list[int], seed: bytes, only: list[int]) -> dict[int, list[int]]:
+    def sign(self, identity: Identity, sid: bytes, message: bytes) -> bytes:
+        """A signature of the round ``sid``. Guarantee: of ``Identity.sign``."""
+        signature = identity.sign(message)
+        self.once(sid, ("signed", identity.public, message, signature), lambda: True)
+        return signature
+
+    def signed(self, index: int, sid: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether brand ``index`` signed that. Guarantee: of ``identity.signed``."""
+        return self.signed_by(self.roster.key(index), sid, message, signature)
+
+    def signed_by(self, public: bytes, sid: bytes, message: bytes, signature: bytes) -> bool:
+        """Whether the owner of ``public`` signed that. Guarantee: of ``identity.signed``."""
+        key = ("signed", public, message, signature)
+        return self.once(sid, key, partial(signed, public, message, signature))
+
+    def vouched(
+        self, sid: bytes, shown: bytes, near: list[int], is_signed: Callable[[int], bool]
+    ) -> bool:
+        """Whether ``is_signed`` holds for each of ``near`` in a list.
+
+        Args:
+            shown: hash of the list, which decides what ``is_signed`` says.
+
+        Guarantee: each of them was checked, here or by another brand of this process.
+        """
+        checked = self.once(sid, ("vouched", shown), set[int])
+        for j in near:
+            if j not in checked and not is_signed(j):
+                return False
+            checked.add(j)
+        return True
+
+    def neighbours(
+        self, members: list[int], seed: bytes, only: list[int] | None = None
+    ) -> dict[int, list[int]]:
         """For each of ``only``, with whom it shares keys. Guarantee: of ``graph.neighbours``."""
         found = graph.neighbours(members, seed, self.rules.degree, only)
         return {m: list(near) for m, near in found.items()}

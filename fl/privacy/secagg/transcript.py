@@ -26,7 +26,15 @@ from fl.privacy.secagg.identity import (
 from fl.privacy.secagg.identity import signed as signed_by
 from fl.privacy.secagg.masks import Ring, hash_of
 from fl.privacy.secagg.terms import Terms
-from fl.privacy.secagg.wire import Advert, Round, pack_members, unpack, view
+from fl.privacy.secagg.wire import (
+    Advert,
+    Round,
+    advert_message,
+    pack_members,
+    unpack,
+    unpack_members,
+    view,
+)
 
 Line = Mapping[str, object]
 
@@ -52,9 +60,18 @@ def header(terms: Terms) -> str:
     return canonical(values).decode()
 
 
+def line_message(values: Line) -> bytes:
+    """What the coordinator signs of a line. Guarantee: binds all values."""
+    return bind("line", canonical(values))
+
+
 def seal(values: Line, identity: Identity) -> str:
     """A line with the coordinator's signature. Guarantee: the coordinator cannot deny it."""
-    signature = identity.sign(bind("line", canonical(values)))
+    return sealed(values, identity.sign(line_message(values)))
+
+
+def sealed(values: Line, signature: bytes) -> str:
+    """A line with a signature. Guarantee: none, it may be wrong."""
     return canonical({**values, "signature": signature.hex()}).decode()
 
 
@@ -77,6 +94,23 @@ def parse(line: str) -> dict[str, object]:
     return values
 
 
+def attested(terms: Terms, line: str) -> dict[str, object]:
+    """The values of a line, after the coordinator's signature was verified.
+
+    Raises:
+        ValueError: the line is malformed, or the signature is wrong.
+
+    Guarantee: the coordinator vouches for them.
+    """
+    values = parse(line)
+    body = {k: v for k, v in values.items() if k != "signature"}
+    message, signature = line_message(body), _bytes(values, "signature")
+    sid = round_of(terms, values).sid
+    if not terms.signed_by(terms.coordinator, sid, message, signature):
+        raise ValueError("the coordinator's signature is wrong")
+    return values
+
+
 def check_line(terms: Terms, line: str) -> dict[str, object]:
     """The values of a line, after every signature in it was verified.
 
@@ -86,11 +120,7 @@ def check_line(terms: Terms, line: str) -> dict[str, object]:
     Guarantee: if it has a sum, enough brands of the roster signed their part of exactly this round
     and agreed on who is in the sum. That the sum is theirs is vouched for by the coordinator alone.
     """
-    values = parse(line)
-    body = {k: v for k, v in values.items() if k != "signature"}
-    signature = _bytes(values, "signature")
-    if not signed_by(terms.coordinator, bind("line", canonical(body)), signature):
-        raise ValueError("the coordinator's signature is wrong")
+    values = attested(terms, line)
     if values.get("outcome") == "ok":
         _check_members(terms, values)
     return values
@@ -100,7 +130,7 @@ def _check_members(terms: Terms, values: Line) -> None:
     sid, roster = round_of(terms, values).sid, terms.roster
     raw, hybrid = _bytes(values, "adverts"), terms.rules.algorithms.hybrid
     adverts = unpack(raw, Advert.size(hybrid))
-    members = unpack(_bytes(values, "members"), 0)
+    members = unpack_members(_bytes(values, "members"))
     survivors = unpack(_bytes(values, "survivors"), HASH + SIGNATURE)
     consents = unpack(_bytes(values, "consents"), SIGNATURE)
     if not set(consents) <= set(survivors) <= set(members) <= set(adverts):
@@ -108,8 +138,8 @@ def _check_members(terms: Terms, values: Line) -> None:
     if max(adverts, default=0) >= len(roster.names) or len(survivors) < terms.rules.min_brands:
         raise ValueError("brands are too few, or not on the roster")
     for i, record in adverts.items():
-        advert = Advert.parse(i, record, hybrid)
-        if not signed_by(roster.key(i), advert.message(sid), advert.signature):
+        message = advert_message(sid, i, record[:-SIGNATURE])
+        if not signed_by(roster.key(i), message, record[-SIGNATURE:]):
             raise ValueError(f"the advert of {roster.names[i]} is not signed")
     h1 = view("adverts", sid, raw)
     h2 = view("members", sid, h1, pack_members(members))

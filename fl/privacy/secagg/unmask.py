@@ -2,7 +2,7 @@
 
 ``sum_i y_i = sum_i x_i + sum_i PRG(b_i) + (the pairwise masks with brands that were lost)``. A
 survivor's ``b_i`` comes from itself or, if it was lost afterwards, from shares; a lost brand's
-pairwise masks come from its root, from shares.
+pairwise masks come from its escrow, which its root opens, from shares.
 """
 
 from __future__ import annotations
@@ -12,9 +12,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from fl.errors import Code, Refused
-from fl.privacy.secagg import keys, shamir, tag
-from fl.privacy.secagg.masks import Ring, add_masks
-from fl.privacy.secagg.profiles import Profile, agree, decapsulate, public_of
+from fl.privacy.secagg import hybrid, keys, shamir, tag
+from fl.privacy.secagg.masks import MASK, Ring, add_masks
+from fl.privacy.secagg.profiles import Profile, decapsulate
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.wire import Advert, commit, unpack
 
@@ -27,14 +27,14 @@ class Entrusted:
 
     Attributes:
         sealed: shares by neighbour.
+        escrow: the keys of the brand's masks, sealed under its root.
         channel, mask: ML-KEM ciphertexts by neighbour, in a hybrid profile.
-        escrow: the brand's ML-KEM secrets, sealed under its root.
     """
 
     sealed: Mapping[int, bytes]
+    escrow: bytes = b""
     channel: Mapping[int, bytes] = field(default_factory=dict)
     mask: Mapping[int, bytes] = field(default_factory=dict)
-    escrow: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -99,28 +99,32 @@ def unmask(total: Ring, gathered: Gathered, terms: Terms, threads: int) -> int:
             own = rebuild.self_mask(j)
         minus.append(keys.self_key(own, gathered.sid, profile))
     for j in sorted(gathered.lost):
-        for i, key in _pairs(j, rebuild.root(j), gathered, profile).items():
+        for i, key in _escrowed(j, rebuild.root(j), gathered, profile).items():
             (minus if i < j else plus).append(key)
     add_masks(total, plus, minus, profile, threads)
-    return tag.mask(plus, minus, profile)
+    return tag.mask(plus, minus)
 
 
-def _pairs(j: int, root: bytes, g: Gathered, profile: Profile) -> dict[int, bytes]:
-    """The keys of the masks that survivors put in for a lost brand ``j``."""
-    private, found = keys.mask_private(root, g.sid, profile), {}
-    seed, escrow = b"", dict[int, bytes]()
-    if profile.hybrid:
-        seed = keys.mask_kem_seed(root, g.sid, profile)
-        key = keys.escrow_key(root, g.sid, profile)
-        escrow = unpack(profile.open(key, g.entrusted[j].escrow, g.sid) or b"", 32)
-    near = [i for i in g.near[j] if i in g.survivors]
-    for i, agreed in zip(near, agree(private, [g.adverts[i].mask for i in near]), strict=True):
-        shared = agreed or b""
-        if profile.hybrid and i < j:
-            shared += decapsulate(seed, g.entrusted[i].mask[j]) or b""
-        elif profile.hybrid:
-            shared += escrow.get(i, b"")
-        found[i] = keys.mask_key(shared, g.sid, i, j, profile)
+def _escrowed(j: int, root: bytes, g: Gathered, profile: Profile) -> dict[int, bytes]:
+    """The keys of the masks that survivors put in for a lost brand ``j``, by survivor.
+
+    Raises:
+        Refused: ``WRONG_SHARE``: what ``j`` left does not open; ``j`` is named.
+    """
+    opened = profile.open(keys.escrow_key(root, g.sid, profile), g.entrusted[j].escrow, g.sid)
+    try:
+        left = unpack(opened or b"", MASK)
+        if list(left) != g.near[j]:
+            raise ValueError("Expected a key for each neighbour.")
+    except ValueError as error:
+        g.liars.add(j)
+        raise Refused(Code.WRONG_SHARE) from error
+    found = {i: left[i] for i in g.near[j] if i in g.survivors}
+    if profile.hybrid:  # the lower one's ML-KEM secret came after ``j`` had left its keys
+        seed = hybrid.mask_seed(root, g.sid, profile)
+        for i in (i for i in found if i < j):
+            extra = decapsulate(seed, g.entrusted[i].mask[j]) or b""
+            found[i] = hybrid.mixed(found[i], extra, g.sid, profile)
     return found
 
 
@@ -140,10 +144,8 @@ class _Rebuild:
     def root(self, j: int) -> bytes:
         """Of a brand that was lost. Guarantee: fits what it published."""
         given = {i: self._g.handed[i].lost.get(j) for i in self._g.near[j] if i in self._g.handed}
-        profile, owed = self._terms.rules.algorithms, self._g.adverts[j].mask
-        return self._secret(
-            j, given, lambda r: public_of(keys.mask_private(r, self._g.sid, profile)) == owed
-        )
+        owed = self._g.adverts[j].root
+        return self._secret(j, given, lambda r: commit(self._g.sid, j, r, "root") == owed)
 
     def _secret(
         self, j: int, given: Mapping[int, bytes | None], fits: Callable[[bytes], bool]

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 from fl.errors import Code, Refused
-from fl.privacy.secagg.identity import HASH, SIGNATURE, Identity, signed
-from fl.privacy.secagg.session import Session
+from fl.privacy.secagg.identity import HASH, SIGNATURE, Identity
+from fl.privacy.secagg.session import CONSENTED, Session
 from fl.privacy.secagg.shamir import SHARE
 from fl.privacy.secagg.terms import Terms
 from fl.privacy.secagg.transcript import consent_message, masked_message
-from fl.privacy.secagg.wire import pack, pack_members, unpack, view
+from fl.privacy.secagg.wire import pack, pack_members, unpack, unpack_members, view
 
 
 def survivors(
@@ -28,22 +26,25 @@ def survivors(
     Guarantee: every neighbour on the list sent a masked vector of exactly this round, masked for
     the same members. Without shares (mode ``retry``) all members are on it.
     """
-    records, members = unpack(raw, HASH + SIGNATURE), unpack(session.members, 0)
-    near = [j for j in unpack(session.neighbours, 0) if j in records]
-    if not set(records) <= set(members):
+    records, members = unpack(raw, HASH + SIGNATURE), unpack_members(session.members)
+    near = [j for j in unpack_members(session.neighbours) if j in records]
+    if not records.keys() <= set(members):
         raise Refused(Code.UNKNOWN_ROSTER)
     if records.get(index, b"")[:HASH] != session.y:
         raise Refused(Code.OWN_ENTRY)
     too_few = len(records) < terms.rules.min_brands or len(near) + 1 < session.threshold
     if too_few or not (terms.rules.recovers or len(records) == len(members)):
         raise Refused(Code.TOO_FEW)
-    for j in near:
-        message = masked_message(session.sid, session.h2, records[j][:HASH])
-        if not signed(terms.roster.key(j), message, records[j][HASH:]):
-            raise Refused(Code.BAD_SIGNATURE)
     h3 = view("survivors", session.sid, raw)
-    seen = replace(session, h3=h3, survivors=pack_members(records))
-    return seen, identity.sign(consent_message(session.sid, h3))
+
+    def is_signed(j: int) -> bool:
+        message = masked_message(session.sid, session.h2, records[j][:HASH])
+        return terms.signed(j, session.sid, message, records[j][HASH:])
+
+    if not terms.vouched(session.sid, session.h2 + h3, near, is_signed):
+        raise Refused(Code.BAD_SIGNATURE)
+    seen = session._replace(stage=CONSENTED, h3=h3, survivors=pack_members(records))
+    return seen, terms.sign(identity, session.sid, consent_message(session.sid, h3))
 
 
 def consents(session: Session, raw: bytes, index: int, terms: Terms) -> None:
@@ -57,11 +58,15 @@ def consents(session: Session, raw: bytes, index: int, terms: Terms) -> None:
     ``2t - m - 1`` of the neighbourhood's ``m`` brands are corrupt.
     """
     given = unpack(raw, SIGNATURE)
-    allowed = {index, *unpack(session.neighbours, 0)} & set(unpack(session.survivors, 0))
+    allowed = {index, *unpack_members(session.neighbours)} & {*unpack_members(session.survivors)}
     message = consent_message(session.sid, session.h3)
-    for j, signature in given.items():
-        if j not in allowed or not signed(terms.roster.key(j), message, signature):
-            raise Refused(Code.SPLIT_VIEW)
+
+    def is_signed(j: int) -> bool:
+        return terms.signed(j, session.sid, message, given[j])
+
+    shown = view("consents", session.sid, session.h3, raw)
+    if not given.keys() <= allowed or not terms.vouched(session.sid, shown, list(given), is_signed):
+        raise Refused(Code.SPLIT_VIEW)
     if len(given) < session.threshold:
         raise Refused(Code.TOO_FEW)
 
@@ -72,7 +77,7 @@ def handed_out(session: Session) -> dict[str, bytes]:
     Guarantee: never both of a neighbour; a survivor's pairwise masks and a lost brand's self mask
     stay unknown.
     """
-    alive = unpack(session.survivors, 0)
-    own = {j: both[:SHARE] for j, both in session.shares.items() if j in alive}
-    root = {j: both[SHARE:] for j, both in session.shares.items() if j not in alive}
+    alive, shares = set(unpack_members(session.survivors)), unpack(session.shares, 2 * SHARE)
+    own = {j: both[:SHARE] for j, both in shares.items() if j in alive}
+    root = {j: both[SHARE:] for j, both in shares.items() if j not in alive}
     return {"self": pack(own), "pair": pack(root)}

@@ -7,8 +7,11 @@ lists are equal bytes and a hash of the blob is a hash of the view.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import cached_property
+from itertools import pairwise
 
 from fl.contracts import Request, Scalar
 from fl.privacy.secagg.identity import HASH, KEY, SIGNATURE, bind, canonical
@@ -51,7 +54,7 @@ def pack(records: Mapping[int, bytes]) -> bytes:
 
     Guarantee: equal mappings give equal bytes.
     """
-    return b"".join(i.to_bytes(2, "big") + records[i] for i in sorted(records))
+    return b"".join([i.to_bytes(2, "big") + records[i] for i in sorted(records)])
 
 
 def unpack(raw: bytes, size: int) -> dict[int, bytes]:
@@ -68,10 +71,7 @@ def unpack(raw: bytes, size: int) -> dict[int, bytes]:
     step = 2 + size
     if len(raw) % step:
         raise ValueError("Expected whole records.")
-    found = {
-        int.from_bytes(raw[at : at + 2], "big"): raw[at + 2 : at + step]
-        for at in range(0, len(raw), step)
-    }
+    found = dict(struct.iter_unpack(f">H{size}s", raw))
     if len(found) * step != len(raw) or list(found) != sorted(found):
         raise ValueError("Expected sorted records, one for each brand.")
     return found
@@ -79,10 +79,27 @@ def unpack(raw: bytes, size: int) -> dict[int, bytes]:
 
 def pack_members(members: Iterable[int]) -> bytes:
     """Brand numbers as a blob. Guarantee: equal sets give equal bytes."""
-    return pack({i: b"" for i in members})
+    numbers = sorted(members)
+    return struct.pack(f">{len(numbers)}H", *numbers)
 
 
-@dataclass(frozen=True, slots=True)
+def unpack_members(raw: bytes) -> list[int]:
+    """The numbers of :func:`pack_members`, sorted.
+
+    Raises:
+        ValueError: half a number, a brand named twice, or not sorted.
+
+    Guarantee: nobody is in the result twice.
+    """
+    if len(raw) % 2:
+        raise ValueError("Expected whole records.")
+    found = list(struct.unpack(f">{len(raw) // 2}H", raw))
+    if any(a >= b for a, b in pairwise(found)):
+        raise ValueError("Expected sorted records, one for each brand.")
+    return found
+
+
+@dataclass(frozen=True)
 class Round:
     """What a round is about: everything its context binds. Public.
 
@@ -107,7 +124,7 @@ class Round:
     layout: bytes
     previous: bytes
 
-    @property
+    @cached_property
     def sid(self) -> bytes:
         """The context that salts every key and is in every signature and header.
 
@@ -133,8 +150,8 @@ class Advert:
 
     Attributes:
         index: the brand's number.
-        channel: X25519, for sealed shares.
-        mask: X25519, for pairwise masks.
+        key: X25519; the secret shared with a neighbour gives the pair's mask and sealed channel.
+        root: hash of what opens the brand's mask keys if it drops out.
         commitment: hash of the self mask's key.
         head: of the brand's ledger, or zeros.
         channel_kem, mask_kem: ML-KEM-768, empty unless the profile is hybrid.
@@ -142,8 +159,8 @@ class Advert:
     """
 
     index: int
-    channel: bytes
-    mask: bytes
+    key: bytes
+    root: bytes
     commitment: bytes
     head: bytes
     channel_kem: bytes = b""
@@ -154,17 +171,17 @@ class Advert:
     def keys(self) -> bytes:
         """All but number and signature. Guarantee: public."""
         return b"".join(
-            (self.channel, self.mask, self.commitment, self.head, self.channel_kem, self.mask_kem)
+            (self.key, self.root, self.commitment, self.head, self.channel_kem, self.mask_kem)
         )
 
     def message(self, sid: bytes) -> bytes:
         """What the identity signs. Guarantee: binds keys, brand and round."""
-        return bind("advert", sid, self.index.to_bytes(2, "big"), self.keys)
+        return advert_message(sid, self.index, self.keys)
 
     @staticmethod
     def size(hybrid: bool) -> int:
         """Bytes of :attr:`record`. Guarantee: public."""
-        return 3 * KEY + HASH + (2 * KEM_PUBLIC if hybrid else 0) + SIGNATURE
+        return KEY + 3 * HASH + (2 * KEM_PUBLIC if hybrid else 0) + SIGNATURE
 
     @property
     def record(self) -> bytes:
@@ -176,15 +193,20 @@ class Advert:
         """The advert of a record of the right size. Guarantee: checks nothing else."""
         kem = KEM_PUBLIC if hybrid else 0
         parts, at = [], 0
-        for size in (KEY, KEY, HASH, HASH, kem, kem, SIGNATURE):
+        for size in (KEY, HASH, HASH, HASH, kem, kem, SIGNATURE):
             parts.append(record[at : at + size])
             at += size
         return cls(index, *parts)
 
 
-def commit(sid: bytes, index: int, key: bytes) -> bytes:
-    """What a brand publishes of its self mask's key. Guarantee: hiding and binding (SHA-256)."""
-    return bind("commit", sid, index.to_bytes(2, "big"), key)
+def advert_message(sid: bytes, index: int, keys: bytes) -> bytes:
+    """What an identity signs of a record without its signature. Guarantee: of ``bind``."""
+    return bind("advert", sid, index.to_bytes(2, "big"), keys)
+
+
+def commit(sid: bytes, index: int, key: bytes, what: str = "self mask") -> bytes:
+    """What a brand publishes of a key of its own. Guarantee: hiding and binding (SHA-256)."""
+    return bind(f"commit {what}", sid, index.to_bytes(2, "big"), key)
 
 
 def view(purpose: str, sid: bytes, *blobs: bytes) -> bytes:

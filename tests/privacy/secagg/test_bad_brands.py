@@ -67,9 +67,14 @@ STEPS = {
         lambda r: Reply(Code.OK, {}, {"advert": flip(r.config["advert"], 5)}),
         Code.BAD_SIGNATURE,
     ),
+    "no escrow": (
+        wire.KEYS,
+        lambda r: Reply(Code.OK, {}, {"shares": r.config["shares"]}),
+        Code.MALFORMED,
+    ),
     "missing shares": (
         wire.KEYS,
-        lambda r: Reply(Code.OK, {}, {"shares": r.config["shares"][84:]}),
+        lambda r: Reply(Code.OK, {}, {**r.config, "shares": r.config["shares"][84:]}),
         Code.MALFORMED,
     ),
 }
@@ -94,7 +99,7 @@ def test_a_consent_to_something_else_is_not_counted() -> None:
 def test_a_share_that_nobody_can_open_makes_its_receivers_refuse_and_names_the_round() -> None:
     """The giver colludes or is broken; whoever cannot open it stays out, so the round ends."""
     zeros = pack({i: bytes(82) for i in (0, 2, 3, 4)})
-    world = bent(wire.KEYS, lambda r: Reply(Code.OK, {}, {"shares": zeros}))
+    world = bent(wire.KEYS, lambda r: Reply(Code.OK, {}, {**r.config, "shares": zeros}))
     done = world.collect()
     assert done.survivors == ()
     assert done.absent["b000"] is Code.BAD_SHARE
@@ -128,6 +133,20 @@ def test_a_lie_that_cannot_be_outvoted_ends_the_round_by_name_and_reveals_nothin
     assert done.absent["b000"] is Code.WRONG_SHARE
     assert not any(np.asarray(a).any() for a in done.total.sums.values())
     assert '"outcome":"share.wrong"' in world.lines[-1]
+
+
+@pytest.mark.parametrize("profile", ["default", "pq"])
+def test_who_drops_out_and_left_no_keys_of_its_masks_is_named_and_nothing_is_revealed(
+    profile: str,
+) -> None:
+    """Its root is right, and what it should open is not: the masks stay on."""
+    spoilt = lambda r: Reply(Code.OK, {}, {**r.config, "escrow": flip(r.config["escrow"], 9)})  # noqa: E731
+    world = bent(wire.KEYS, spoilt, brands=6, profile=profile)
+    assert len(world.collect().survivors) == 6  # nobody asks for it while its brand stays
+    done = world.collect({"b001": wire.TRAIN})
+    assert done.survivors == ()
+    assert done.absent["b000"] is Code.WRONG_SHARE
+    assert '"wrong_shares":["b001"]' in world.lines[-1]
 
 
 def test_a_wrong_own_key_is_made_up_for_by_shares_and_named() -> None:

@@ -140,3 +140,27 @@ def test_multiples_of_the_scale_are_carried_exactly(values: list[int], bits: int
     update = Update({"x": np.array(values) * 2.0**-bits}, 1.0)
     back = fixedpoint.decode(fixedpoint.encode(update, bits, 2**30), update.sums, bits)
     assert arrays.digest(back.sums) == arrays.digest(arrays.cast(update.sums, np.float64))
+
+
+@pytest.mark.filterwarnings("error")
+@pytest.mark.parametrize("threads", [1, 2])
+@pytest.mark.parametrize("size", [10, 100_000, 200_000])
+def test_an_entry_that_does_not_fit_is_found_wherever_it_is(size: int, threads: int) -> None:
+    from fl.errors import Refused
+    from fl.privacy.secagg import fixedpoint
+
+    most = 2**20
+    for value, code in (
+        (17.0, Code.OUT_OF_RANGE),
+        (-1e200, Code.OUT_OF_RANGE),
+        (np.inf, Code.NOT_FINITE),
+        (np.nan, Code.NOT_FINITE),
+    ):
+        for at in (0, size // 2, size - 1):
+            entries = np.zeros(size)
+            entries[at] = value
+            with pytest.raises(Refused, match=str(code)):
+                fixedpoint.encode(Update({"x": entries}, 1.0), 16, most, threads)
+    entries = np.full(size, -16.0)  # every entry at the limit
+    encoded = fixedpoint.encode(Update({"x": entries}, 1.0), 16, most, threads)
+    assert (encoded[:-1].view(np.int32) == -most).all()

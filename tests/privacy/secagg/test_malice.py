@@ -13,7 +13,7 @@ from fl.contracts import Memory, Request, Update
 from fl.errors import Code, Refused
 from fl.privacy.secagg import keys, verify_transcript, wire
 from fl.privacy.secagg.identity import Identity
-from fl.privacy.secagg.profiles import public_of
+from fl.privacy.secagg.profiles import key_of, public_of
 from fl.privacy.secagg.wire import Advert, pack
 from tests.privacy.secagg.harness import RECORD, Cheat, World, flip
 
@@ -34,8 +34,8 @@ def test_an_honest_course_by_hand_is_not_refused() -> None:
 def test_an_altered_key_is_refused() -> None:
     cheat = Cheat(World(5))
     cheat.open()
-    own, foreign = cheat.parsed()[1], public_of(b"\1" * 32)
-    cheat.adverts[1] = replace(own, channel=foreign).record
+    own, foreign = cheat.parsed()[1], public_of(key_of(b"\1" * 32))
+    cheat.adverts[1] = replace(own, key=foreign).record
     assert cheat.keys()["b000"].code is Code.BAD_SIGNATURE
     assert refused(cheat.world, "b000", Code.BAD_SIGNATURE)
 
@@ -43,7 +43,7 @@ def test_an_altered_key_is_refused() -> None:
 def test_a_key_signed_by_an_identity_off_the_roster_is_refused() -> None:
     cheat = Cheat(World(5))
     cheat.open()
-    made = replace(cheat.parsed()[1], channel=public_of(b"\1" * 32))
+    made = replace(cheat.parsed()[1], key=public_of(key_of(b"\1" * 32)))
     stranger = Identity.fresh().sign(made.message(cheat.round().sid))
     cheat.adverts[1] = replace(made, signature=stranger).record
     assert cheat.keys()["b000"].code is Code.BAD_SIGNATURE
@@ -54,16 +54,15 @@ def test_a_brand_off_the_roster_is_refused(number: int) -> None:
     cheat = Cheat(World(5))
     cheat.open()
     cheat.adverts[number] = replace(
-        cheat.parsed()[1], index=number, channel=public_of(b"\1" * 32)
+        cheat.parsed()[1], index=number, key=public_of(key_of(b"\1" * 32))
     ).record
     assert cheat.keys()["b000"].code is Code.UNKNOWN_ROSTER
 
 
-@pytest.mark.parametrize("field", ["channel", "mask"])
-def test_a_key_that_two_brands_share_is_refused(field: str) -> None:
+def test_a_key_that_two_brands_share_is_refused() -> None:
     cheat = Cheat(World(5))
     cheat.open()
-    twin = replace(cheat.parsed()[2], **{field: getattr(cheat.parsed()[1], field)})
+    twin = replace(cheat.parsed()[2], key=cheat.parsed()[1].key)
     cheat.adverts[2] = twin.record
     assert cheat.keys()["b000"].code is Code.DUPLICATE_KEY
     assert refused(cheat.world, "b000", Code.DUPLICATE_KEY)
@@ -73,7 +72,7 @@ def test_a_key_of_low_order_is_refused_even_if_signed() -> None:
     """Its owner colludes: it would make the pair's mask a public constant."""
     cheat = Cheat(World(5))
     cheat.open()
-    made = replace(cheat.parsed()[1], mask=bytes(32))
+    made = replace(cheat.parsed()[1], key=bytes(32))
     signature = cheat.world.halves["b001"].identity.sign(made.message(cheat.round().sid))
     cheat.adverts[1] = replace(made, signature=signature).record
     assert cheat.keys()["b000"].code is Code.WEAK_KEY

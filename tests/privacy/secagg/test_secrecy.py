@@ -15,9 +15,10 @@ from fl.contracts import Memory, Reply, Update
 from fl.errors import Code
 from fl.privacy.secagg import fixedpoint, keys, tag, wire
 from fl.privacy.secagg.identity import Identity
-from fl.privacy.secagg.masks import CHUNK, add_masks, hash_of
+from fl.privacy.secagg.masks import CHUNK, MASK, add_masks, hash_of
 from fl.privacy.secagg.profiles import PROFILES
 from fl.privacy.secagg.seal import seal
+from fl.privacy.secagg.wire import unpack
 from tests.privacy.secagg.harness import Cheat, World
 
 ENTRIES = 60_000
@@ -71,12 +72,9 @@ def test_no_key_is_in_logs_transcripts_evidence_reprs_or_replies(
     def meddle(name: str, step: str, request: object) -> object:
         for who in world.names:
             now = world.session(who)
-            masks = [
-                keys.mask_key(s, now.sid, 0, j, world.rules.algorithms)
-                for j, s in now.masks.items()
-            ]
-            never.update({now.root, now.channel, now.channel_kem, *masks, *now.channels.values()})
-            never.update(now.masks.values())
+            masks = unpack(now.masks, MASK).values()
+            never.update({now.root, now.private, now.kem, *unpack(now.opens, 32).values()})
+            never.update({*masks, *(m[:32] for m in masks)})
             opened.add(now.self_mask)
             text.append(repr(now) + repr(Memory(protocol=world.stored[who])))
         if name == "b001" and step == wire.UNMASK:
@@ -105,19 +103,20 @@ def test_the_keys_of_a_round_are_gone_once_the_masks_are_open() -> None:
     world.collect()
     for name in world.names:
         left = world.session(name)
-        assert not (left.root or left.channel or left.self_mask or left.masks or left.shares)
+        assert not (left.root or left.private or left.kem or left.self_mask)
+        assert not (left.masks or left.opens or left.shares)
 
 
 def test_every_bit_of_a_mask_key_varies() -> None:
     """The flaw of Flower 1.41: seeds with 28 bits that vary. Ours have 256."""
     profile = PROFILES["default"]
     drawn = [
-        keys.mask_key(secrets.token_bytes(32), secrets.token_bytes(32), 0, 1, profile)
+        b"".join(keys.pair_keys(*(secrets.token_bytes(32) for _ in range(3)), 0, 1, profile))
         for _ in range(64)
     ]
-    bits = np.unpackbits(np.frombuffer(b"".join(drawn), np.uint8).reshape(64, 32), axis=1)
+    bits = np.unpackbits(np.frombuffer(b"".join(drawn), np.uint8).reshape(64, -1), axis=1)
     varies = (bits.min(0) == 0) & (bits.max(0) == 1)
-    assert varies.sum() == 256  # fails once in 10^17 runs
+    assert varies.sum() == 8 * 104  # fails once in 10^16 runs
 
 
 TWISTER = np.random.RandomState()
@@ -209,7 +208,7 @@ def test_one_pass_does_what_tag_masks_and_hash_do_one_after_the_other(size: int)
     vector = np.random.default_rng(size).integers(0, 2**32, size).astype("<u4")
     masked = vector.copy()
     add_masks(masked, keys_of[:2], keys_of[2:], how)
-    key = tag.tag_key(b"k" * 32, b"s" * 32, how)
+    key = tag.weights(b"k" * 32, b"s" * 32, how, size)
     leaves = [
         hashlib.sha256(masked[at : at + CHUNK].tobytes()).digest() for at in range(0, size, CHUNK)
     ]

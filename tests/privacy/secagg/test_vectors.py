@@ -21,10 +21,11 @@ from fl.privacy.secagg.profiles import (
     decapsulate,
     encapsulate,
     kem_public_of,
+    key_of,
     public_of,
 )
 from fl.privacy.secagg.session import Session
-from fl.privacy.secagg.wire import Round, unpack
+from fl.privacy.secagg.wire import Round, pack, unpack
 
 VECTORS = Path(__file__).parent / "vectors"
 GOOD = json.loads((VECTORS / "good.json").read_text())
@@ -49,24 +50,27 @@ def test_the_round_context() -> None:
     assert about.sid == raw("context", "sid")
 
 
-def test_keys_adverts_masks_and_sealed_shares() -> None:
-    k, sid = GOOD["keys"], raw("context", "sid")
+def test_keys_adverts_masks_sealed_shares_and_escrow() -> None:
+    k, sid, h1 = GOOD["keys"], raw("context", "sid"), raw("keys", "h1")
     root, i, j = raw("keys", "root"), k["index"], k["peer"]
-    private = keys.mask_private(root, sid, SHA)
-    shared = agree(private, [public_of(raw("keys", "peer_private"))])[0]
-    assert shared is not None
-    key = keys.mask_key(shared, sid, i, j, SHA)
-    assert key == keys.mask_key(shared, sid, j, i, SHA) == raw("keys", "mask_key")
+    private, peer = key_of(raw("keys", "private")), key_of(raw("keys", "peer_private"))
+    shared = agree(private, public_of(peer))
+    assert shared is not None and shared == agree(peer, public_of(private))
+    mask, seal, opens = keys.pair_keys(shared, sid, h1, i, j, SHA)
+    assert mask == raw("keys", "mask_key") and opens == raw("keys", "opening")
     words = np.zeros(8, np.uint32)
-    add_masks(words, [key], [], SHA)
+    add_masks(words, [mask], [], SHA)
     assert words.tolist() == k["mask_words"]
+    assert tag.mask([mask], []) == k["mask_of_the_tag"]
     assert keys.self_key(raw("keys", "self_mask"), sid, SHA) == raw("keys", "self_key")
-    session = Session(sid, h1=raw("keys", "h1"), channels={j: shared})
-    sealed = keys._seal(session, i, j, raw("keys", "message"), b"", SHA)
+    session = Session(sid=sid, h1=h1)
+    sealed = SHA.seal(seal, raw("keys", "message"), keys.header(session, i, j))
     assert sealed == raw("keys", "sealed")
+    escrow = SHA.open(keys.escrow_key(root, sid, SHA), raw("keys", "escrow"), sid)
+    assert escrow == pack({j: mask})
     advert = raw("keys", "advert")
-    assert advert[:32] == public_of(raw("keys", "channel"))
-    assert advert[32:64] == public_of(private)
+    assert advert[:32] == public_of(private)
+    assert advert[32:64] == keys.commit(sid, i, root, "root")
     assert advert[64:96] == keys.commit(sid, i, raw("keys", "self_mask"))
     made = keys.Advert.parse(i, advert + raw("keys", "signature"), False)
     assert Identity.from_bytes(raw("keys", "identity")).sign(made.message(sid)) == made.signature
@@ -97,7 +101,7 @@ def test_bad_records_are_refused(name: str) -> None:
 
 @pytest.mark.parametrize("point", BAD["x25519_low_order"])
 def test_keys_of_low_order_agree_on_nothing(point: str) -> None:
-    assert agree(b"\x11" * 32, [bytes.fromhex(point)]) == [None]
+    assert agree(key_of(b"\x11" * 32), bytes.fromhex(point)) is None
 
 
 def test_signatures() -> None:

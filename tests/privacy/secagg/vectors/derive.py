@@ -22,7 +22,7 @@ P = 2**256 + 297
 
 def bind(purpose: str, *parts: bytes) -> bytes:
     joined = b"".join(
-        len(p).to_bytes(8, "big") + p for p in (b"brandagg/1", purpose.encode(), *parts)
+        len(p).to_bytes(8, "big") + p for p in (b"brandagg/2", purpose.encode(), *parts)
     )
     return hashlib.sha256(joined).digest()
 
@@ -79,26 +79,26 @@ def context() -> dict[str, object]:
 
 
 def keys(sid: bytes) -> dict[str, object]:
-    root, channel, self_mask, other = (bytes([i]) * 32 for i in (17, 18, 19, 20))
+    root, private, self_mask, other = (bytes([i]) * 32 for i in (17, 18, 19, 20))
     identity = Ed25519PrivateKey.from_private_bytes(b"\x15" * 32)
-    private = hkdf(root, sid, b"mask key")
     advert = (
-        x25519(channel).public_key().public_bytes_raw()
-        + x25519(private).public_key().public_bytes_raw()
-        + bind("commit", sid, two(4), self_mask)
+        x25519(private).public_key().public_bytes_raw()
+        + bind("commit root", sid, two(4), root)
+        + bind("commit self mask", sid, two(4), self_mask)
         + bytes(32)
     )
-    shared = x25519(private).exchange(x25519(other).public_key())
-    key = hkdf(shared, sid, b"mask" + two(4) + two(9))
-    stream = Cipher(algorithms.AES(key), modes.CTR(bytes(16))).encryptor().update(bytes(32))
     h1 = b"\x16" * 32
-    sealing = hkdf(shared, sid, b"share" + h1 + two(4) + two(9))
+    shared = x25519(private).exchange(x25519(other).public_key())
+    made = hkdf(shared, sid, b"pair" + h1 + two(4) + two(9), 104)
+    mask, sealing, opening = made[:40], made[40:72], made[72:]
+    stream = Cipher(algorithms.AES(mask[:32]), modes.CTR(bytes(16))).encryptor().update(bytes(32))
     sealed = ChaCha20Poly1305(sealing).encrypt(
         bytes(12), bytes(range(66)), sid + h1 + two(4) + two(9)
     )
+    escrow = ChaCha20Poly1305(hkdf(root, sid, b"escrow")).encrypt(bytes(12), two(9) + mask, sid)
     return {
         "root": root.hex(),
-        "channel": channel.hex(),
+        "private": private.hex(),
         "self_mask": self_mask.hex(),
         "identity": (b"\x15" * 32).hex(),
         "index": 4,
@@ -106,12 +106,15 @@ def keys(sid: bytes) -> dict[str, object]:
         "peer_private": other.hex(),
         "advert": advert.hex(),
         "signature": identity.sign(bind("advert", sid, two(4), advert)).hex(),
-        "mask_key": key.hex(),
-        "mask_words": [int.from_bytes(stream[i : i + 4], "little") for i in range(0, 32, 4)],
-        "self_key": hkdf(self_mask, sid, b"self mask").hex(),
         "h1": h1.hex(),
+        "mask_key": mask.hex(),
+        "mask_words": [int.from_bytes(stream[i : i + 4], "little") for i in range(0, 32, 4)],
+        "mask_of_the_tag": int.from_bytes(mask[32:], "little"),
+        "opening": opening.hex(),
+        "self_key": hkdf(self_mask, sid, b"self mask", 40).hex(),
         "sealed": sealed.hex(),
         "message": bytes(range(66)).hex(),
+        "escrow": escrow.hex(),
     }
 
 

@@ -1,0 +1,91 @@
+"""``fl-node approve``: a person's signature under one run."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fl.commands import Command
+
+ABOUT = """\
+Show what a run would read, release and cost, and sign it if --key is given. The signature is of a
+person that policy.toml names in [approval.people]; it is for this run in every detail.
+
+  --new-key makes such a key: keep it where the node's operator cannot read it.
+
+Examples
+  fl-node approve --home node                      list what was offered
+  fl-node approve RUN --home node                  show one run
+  fl-node approve --new-key ~/ann.pem              prints the public key for policy.toml
+  fl-node approve RUN --person ann --key ~/ann.pem --home node
+"""
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", nargs="?", metavar="RUN", help="its id, or the start of it")
+    parser.add_argument("--person", help="as in policy.toml")
+    parser.add_argument("--key", type=Path, metavar="FILE", help="that person's private key")
+    parser.add_argument("--new-key", type=Path, metavar="FILE", help="make a person's key")
+
+
+def _act(asked: argparse.Namespace) -> int:
+    from clients.home import Home
+    from clients.offer import Offer, RunFiles
+    from fl.errors import InputError
+    from fl.privacy.proposal import Approval
+    from fl.privacy.signing import SigningKey
+    from fl.welcome import load_welcome
+
+    if asked.new_key:
+        key = SigningKey.generate()
+        key.save(asked.new_key)
+        sys.stdout.write(f"{key.public}\n")
+        return 0
+    home = Home(asked.home)
+    welcome = load_welcome(home.welcome)
+    offers: dict[str, Offer] = {}
+    for path in sorted(home.runs.glob("*/offer.json")):
+        run = _run_of(path)
+        offers[run] = RunFiles(home, run).offer(welcome)
+    if not asked.run:
+        sys.stdout.write("".join(f"{run}\n" for run in offers) or "No run was offered yet.\n")
+        return 0
+    found = [run for run in offers if run.startswith(asked.run)]
+    if len(found) != 1:
+        raise InputError("RUN", f"{asked.run!r} fits {len(found)} runs", "see fl-node approve")
+    offer = offers[found[0]]
+    _show(offer)
+    if asked.key:
+        if not asked.person:
+            raise InputError("--person", "is missing", "name who signs, as in policy.toml")
+        approval = Approval.give(SigningKey.load(asked.key), asked.person, offer.proposal)
+        approval.save(RunFiles(home, offer.run).approval)
+        sys.stdout.write(f"Approved by {asked.person}\n")
+    return 0
+
+
+def _run_of(path: Path) -> str:
+    import json
+
+    return str(json.loads(path.read_bytes())["proposal"]["run"])
+
+
+def _show(offer: object) -> None:
+    from clients.offer import Offer
+
+    if not isinstance(offer, Offer):
+        raise TypeError("Expected an offer.")
+    p, agreed = offer.proposal, offer.agreed
+    sys.stdout.write(
+        f"Run {p.run}\n  task {p.task}, {agreed.rounds} rounds, algorithm "
+        f"{agreed.algorithms['train'].name}\n  columns {', '.join(p.columns)}\n"
+        f"  privacy {p.plan}, unit {p.unit}: epsilon {p.epsilon:.3f} at delta {p.delta:g} by "
+        f"{p.accountant}, clip {p.clip_norm:g}, noise {p.noise_source}\n"
+        f"  at least {p.brands} brands in a sum, "
+        f"{'secure sum' if agreed.protected else 'NO secure sum'}\n"
+        f"  asked for by {p.requested_by}, coordinator {p.coordinator}\n"
+    )
+
+
+COMMAND = Command("approve", "show an offered run, and sign it", ABOUT, _options, _act)

@@ -1,0 +1,65 @@
+"""``fl-node status``: runs, rounds and the budget that is left, from this node's own files."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from fl.commands import Command, no_options
+
+if TYPE_CHECKING:
+    from clients.home import Home
+
+ABOUT = """\
+Show the runs this node knows, how many rounds it has booked in each, and the budget that is left.
+Reads the ledger and node.toml only; it does not need the node to run.
+
+Example
+  fl-node status --home node
+"""
+
+
+def _act(asked: argparse.Namespace) -> int:
+    from clients.home import Home, read_config
+    from fl.privacy.bills import events
+    from fl.privacy.filter import filter_epsilon
+    from fl.privacy.reading import replay
+
+    home = Home(asked.home)
+    config = read_config(home)
+    sys.stdout.write(f"Node {config.name}\n{_data(home)}")
+    if not home.ledger.exists():
+        sys.stdout.write("No ledger yet: no run was admitted.\n")
+        return 0
+    content = home.ledger.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]
+    books = replay(whole, str(home.ledger), public_key=None).books
+    for name, run in books.runs.items():
+        state = "settled" if run.settled else "open"
+        sys.stdout.write(f"  run {name}: {len(run.occasions)} answers booked, {state}\n")
+    for code, of in books.refusals:
+        sys.stdout.write(f"  refused {code} {of}\n")
+    opening = books.opening
+    spent = filter_epsilon(events(books.spent()), opening.delta)
+    left = max(0.0, books.budgets[-1] - spent)
+    sys.stdout.write(
+        f"Data set {opening.dataset}: spent epsilon {spent:.3f} of {books.budgets[-1]:g} at delta "
+        f"{opening.delta:g}, left {left:.3f}\n"
+    )
+    return 0
+
+
+def _data(home: Home) -> str:
+    """The last accepted reading, and what it offers; from the stored state alone."""
+    from clients.data_folder import DataFolder
+    from clients.refresh import load_state
+
+    if (state := load_state(DataFolder(home.folder))) is None:
+        return ""
+    rows = ", ".join(f"{name} {count:,}" for name, count in state.rows.items())
+    text = f"Data read {state.read_at}: {rows}\n"
+    return text + "".join(f"  offers to train again: {reason}\n" for reason in state.offer)
+
+
+COMMAND = Command("status", "runs, rounds, budget left", ABOUT, no_options, _act)

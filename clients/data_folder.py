@@ -1,0 +1,125 @@
+"""What belongs to a node's data, in the node's own folder, readable by its owner alone.
+
+- ``mapping.toml``      what the tables mean (the data steward's)
+- ``identifiers.key``   32 random bytes under which identifiers are hashed
+- ``data/state.json``   what the last accepted reading was like: counts, shares, no row
+- ``data/quarantine/``  rejected rows with their reasons, one CSV per table, of the last reading
+- ``data/manual/``      sheets of the manual check, and its last verdict
+- ``data/handed_over.parquet``, ``data/outcomes.parquet``  who was handed over, and what came of it
+"""
+
+from __future__ import annotations
+
+import secrets
+import stat
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+
+from clients.mapping_file import SAMPLE, Site, read_mapping
+from fl.data.consistency import Batch
+from fl.data.contract import REASONS
+from fl.errors import InputError
+from fl.privacy.signing import write_private
+from fl.report.files import atomic_write
+
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+
+
+@dataclass(frozen=True, slots=True)
+class DataFolder:
+    """Where a node keeps what belongs to its data; ``home`` is the node's folder."""
+
+    home: Path
+
+    @property
+    def mapping(self) -> Path:
+        """What the tables mean."""
+        return self.home / "mapping.toml"
+
+    @property
+    def key(self) -> Path:
+        """Under which identifiers are hashed."""
+        return self.home / "identifiers.key"
+
+    def file(self, *parts: str) -> Path:
+        """A file below ``data/``; its folders are made, for their owner alone."""
+        path = self.home.joinpath("data", *parts)
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        return path
+
+    def site(self) -> Site:
+        """The mapping, read."""
+        return read_mapping(self.mapping)
+
+    def secret(self) -> bytes:
+        """The key of identifiers.
+
+        Raises:
+            InputError: missing, or readable by others.
+        """
+        return read_key(self.key)
+
+
+def write_samples(home: Path) -> list[Path]:
+    """Write the sample mapping and a fresh key of identifiers, where there is none yet."""
+    folder, made = DataFolder(home), []
+    if not folder.mapping.exists():
+        atomic_write(folder.mapping, SAMPLE.encode(), private=True)
+        made.append(folder.mapping)
+    if not folder.key.exists():
+        write_private(folder.key, secrets.token_bytes(32).hex().encode() + b"\n", "identifier key")
+        made.append(folder.key)
+    return made
+
+
+def read_key(path: Path) -> bytes:
+    """A secret of 32 bytes, as 64 hex digits in a file that its owner alone may read."""
+    where = f"key {path.name}"
+    try:
+        mode, text = path.stat().st_mode, path.read_text("ascii").strip()
+        key = bytes.fromhex(text)
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise InputError(where, why, "make one with fl-node init") from error
+    except ValueError:  # its text must not be shown
+        raise InputError(where, "is not hex digits", "restore it from your backup") from None
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InputError(where, "others may read it", "chmod 600")
+    if len(key) < 32:
+        raise InputError(where, "has fewer than 64 hex digits", "restore it from your backup")
+    return key
+
+
+def quarantine(folder: DataFolder, batch: Batch) -> list[Path]:
+    """Replace the quarantine by this reading's: a file for each table with rejected rows."""
+    place = folder.file("quarantine", "x").parent
+    written = []
+    for table in batch.tables:
+        path = place / f"{table.name}.csv"
+        if table.rejected.empty:
+            path.unlink(missing_ok=True)
+            continue
+        rows = table.rejected.copy()
+        rows.insert(0, "row", rows.index + 1)
+        first = ["row", REASONS, *(c for c in rows.columns if c not in ("row", REASONS))]
+        write_csv(path, rows[first])
+        written.append(path)
+    return written
+
+
+def write_csv(path: Path, rows: pd.DataFrame) -> None:
+    """A CSV file for its owner alone, in one step; cells that a spreadsheet would run are quoted.
+
+    Raises:
+        OSError: the folder cannot be written; an older file is then still whole.
+    """
+    safe = rows.copy()
+    for name in safe.columns:
+        if safe[name].dtype.kind not in "biufmM":
+            texts = safe[name].astype("str")
+            risky = texts.str.startswith(_FORMULA).fillna(False).to_numpy(bool)
+            if risky.any():
+                safe[name] = texts.where(~risky, "'" + texts)
+    atomic_write(path, safe.to_csv(index=False).encode(), private=True)

@@ -1,0 +1,74 @@
+"""A brand's keys, made and read.
+
+Four keys, one use each: ``identity.key`` signs in the secure sum and under plans, ``ledger.pem``
+signs the ledger, ``supernode`` proves to Flower's server who is calling, ``federation.key`` is a
+secret that the brands share among each other and the coordinator never sees.
+"""
+
+from __future__ import annotations
+
+import secrets
+import stat
+from pathlib import Path
+
+from cryptography.hazmat.primitives import serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+
+from clients.home import Home
+from fl.errors import InputError
+from fl.privacy.secagg.identity import KEY, Identity
+from fl.privacy.signing import SigningKey, write_private
+from fl.welcome import Card
+
+
+def make_keys(home: Home, name: str, federation_key: bytes) -> Card:
+    """All keys of a new node, each readable by its owner only, and the card.
+
+    Raises:
+        InputError: one exists already, or cannot be written.
+    """
+    identity = secrets.token_bytes(KEY)
+    ledger = SigningKey.generate()
+    node = ec.generate_private_key(ec.SECP384R1())
+    write_private(home.key("identity.key"), identity, "key")
+    ledger.save(home.key("ledger.pem"))
+    write_private(home.key("federation.key"), federation_key, "key")
+    private = node.private_bytes(
+        serialization.Encoding.PEM,
+        serialization.PrivateFormat.OpenSSH,
+        serialization.NoEncryption(),
+    )
+    write_private(home.key("supernode"), private, "key")
+    public = node.public_key().public_bytes(
+        serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
+    )
+    home.key("supernode.pub").write_bytes(public + b"\n")
+    of = Identity.from_bytes(identity).public.hex()
+    return Card(name, of, ledger.public, public.decode())
+
+
+def load_identity(home: Home) -> Identity:
+    """The key that signs for this brand.
+
+    Raises:
+        InputError: missing, readable by others, or not 32 bytes.
+    """
+    return Identity.from_bytes(read_secret(home.key("identity.key")))
+
+
+def read_secret(path: Path) -> bytes:
+    """32 secret bytes from a file that only its owner can read.
+
+    Raises:
+        InputError: missing, readable by others, or of another length.
+    """
+    try:
+        mode, raw = path.stat().st_mode, path.read_bytes()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise InputError(f"key {path}", why, "check the path, or run fl-node init") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InputError(f"key {path}", "others may read it", "chmod 600, if nobody did")
+    if len(raw) != KEY:
+        raise InputError(f"key {path}", f"is not {KEY} bytes", "take the file as it was made")
+    return raw

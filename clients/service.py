@@ -1,0 +1,237 @@
+"""A node's whole behaviour towards its coordinator: one request in, one reply out, codes only.
+
+``offer``   is this a run that the brand's policy allows? Then the brand's signature under it.
+``begin``   all brands have signed: reserve the budget, read the data.
+``finish``  the run is over: settle the budget, keep the model.
+all others  a step of a round: ``clients/node.py``.
+
+Before a reply leaves, it is in the brand's memory on disk together with what the protocol must not
+forget. The same request again gets the same reply, and touches nothing: that is how a reply that
+was lost with a process costs no second budget.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from dataclasses import dataclass, field
+from functools import partial
+from typing import Any
+
+from clients import brand_data
+from clients.brand_data import DataFolder
+from clients.home import Home, NodeConfig, read_config
+from clients.keys import load_identity, read_secret
+from clients.memory import MemoryFile
+from clients.node import BrandNode
+from clients.offer import Offer, RunFiles, offer_of, signed_plan
+from clients.standing import FIGURES, load_policy, open_ledger
+from fl.arrays import to_bytes
+from fl.audit.archive import course_of
+from fl.contracts import BrandSum, Reply, Request, Unit, Witness
+from fl.data.examples import Made
+from fl.data.intake import Asked
+from fl.errors import Code, InputError, Refused
+from fl.federation.wire import reply_bytes, reply_of, request_bytes
+from fl.privacy import PlainSum
+from fl.privacy.admission import admit
+from fl.privacy.ledger import Ledger
+from fl.privacy.secagg.enrol import join
+from fl.privacy.secagg.identity import SignedPlan
+from fl.report.files import atomic_write
+from fl.welcome import Welcome, load_welcome
+
+_log = logging.getLogger(__name__)
+_REPLIED = "replied"  # in a memory: the last request's hash, and its reply
+
+
+@dataclass(slots=True)
+class Open:
+    """A run that this process has begun to serve."""
+
+    node: BrandNode[Any]
+    memory: MemoryFile
+
+
+@dataclass(slots=True)
+class Service:
+    """One brand's node.
+
+    Attributes:
+        home, config, welcome: from its disk.
+        runs: those that are open in this process; all of them can be opened again from disk.
+        counted: replies by code, for the metrics.
+    """
+
+    home: Home
+    config: NodeConfig
+    welcome: Welcome
+    runs: dict[str, Open] = field(default_factory=dict)
+    counted: dict[str, int] = field(default_factory=dict)
+    _ledger: Ledger | None = None
+
+    def answer(self, run: str, request: Request) -> Reply:
+        """One request of a run. The text of an exception stays here."""
+        try:
+            reply = self._answer(run, request)
+        except Refused as refusal:
+            reply = Reply(refusal.code)
+        except (Exception, SystemExit):
+            _log.exception("failed in step %s %d", request.kind, request.number)
+            reply = Reply(Code.FAILED)
+        if reply.code is Code.FAILED:
+            self.close()  # whatever is in memory may be ahead of the disk
+        self.counted[str(reply.code)] = self.counted.get(str(reply.code), 0) + 1
+        _log.info("%s %d: %s", request.kind, request.number, reply.code)
+        return reply
+
+    def close(self) -> None:
+        """Let go of the ledger and of all runs; they are opened again when they are needed."""
+        self.runs.clear()
+        if self._ledger is not None:
+            self._ledger.close()
+            self._ledger = None
+
+    def _answer(self, run: str, request: Request) -> Reply:
+        files = RunFiles(self.home, run)
+        match request.kind:
+            case "offer":
+                return self._offer(files, _blob(request, "offer"))
+            case "begin":
+                return self._begin(files, _blob(request, "signatures"))
+            case "finish":
+                return self._finish(files, request)
+        opened = self.runs.get(run) or self._open(files)
+        return self._step(opened, run, request)
+
+    def _offer(self, files: RunFiles, raw: bytes) -> Reply:
+        offer = offer_of(raw, self.welcome, files.run)
+        files.keep_offer(raw)
+        approval = files.given_approval()
+        policy, customers = load_policy(self.home), self._customers(offer)
+        try:
+            policy.check(offer.proposal, customers=customers, approval=approval)
+        except Refused as refusal:
+            if refusal.code is not Code.POLICY_APPROVAL:  # a person may still be thinking
+                self._books().refuse(refusal.code, offer.proposal.digest(), offer.run)
+            raise
+        plan = offer.agreed.signed.sign(self.config.name, load_identity(self.home))
+        return Reply(Code.OK, {}, {"signature": plan.signatures[self.config.name]})
+
+    def _begin(self, files: RunFiles, raw: bytes) -> Reply:
+        offer = files.offer(self.welcome)
+        if signed_plan(offer.agreed, raw).unsigned(self.welcome.brands):
+            raise Refused(Code.UNKNOWN_PLAN)
+        files.keep_signatures(raw)
+        if files.run not in self.runs:
+            self._open(files)
+        return Reply(Code.OK)
+
+    def _finish(self, files: RunFiles, request: Request) -> Reply:
+        offer = files.offer(self.welcome)
+        if files.run in self._books().open_runs():
+            self._books().settle(files.run)
+        self.runs.pop(files.run, None)
+        if request.arrays:
+            atomic_write(files.model, to_bytes(request.arrays), private=True)
+        _log.info("run %s is over", offer.run)
+        return Reply(Code.OK)
+
+    def _open(self, files: RunFiles) -> Open:
+        """A run from its files: signed by all, allowed by the policy, its budget reserved."""
+        offer = files.offer(self.welcome)
+        agreed, plan = offer.agreed, files.signed(offer.agreed)
+        if plan.unsigned(self.welcome.brands):
+            raise Refused(Code.UNKNOWN_PLAN)
+        made = self._read(offer)
+        booked = None
+        customers = len(set(made.customer.tolist()))
+        admitted = admit(
+            offer.proposal,
+            policy=load_policy(self.home),
+            ledger=self._books(),
+            customers=customers,
+            figures=FIGURES,
+            approval=files.given_approval(),
+        )
+        if agreed.plan.unit is Unit.CUSTOMER:
+            booked = admitted
+        rows = agreed.task.examples(made.rows, made.customer, "data")
+        node = BrandNode(
+            self.config.name,
+            {"train": rows},
+            agreed.task,
+            agreed.plan,
+            self._summing(offer, plan),
+            agreed.training,
+            agreed.algorithms,
+            agreed.seed,
+            agreed.occasion,
+            booked,
+            MemoryFile(files.memory).load(),
+        )
+        self.runs[files.run] = Open(node, MemoryFile(files.memory))
+        return self.runs[files.run]
+
+    def _step(self, opened: Open, run: str, request: Request) -> Reply:
+        memory, asked = opened.node.memory, hashlib.sha256(request_bytes(run, request)).digest()
+        last = memory.protocol.get(_REPLIED, b"")
+        if last.startswith(asked):
+            return reply_of(last[len(asked) :])
+        reply = opened.node.handle(request)
+        if reply.code is Code.OK:
+            memory.protocol[_REPLIED] = asked + reply_bytes(reply)
+        opened.memory.save(memory)
+        return reply
+
+    def _summing(self, offer: Offer, plan: SignedPlan) -> BrandSum:
+        if not offer.agreed.protected:
+            return PlainSum()
+        books = self._books()
+        return join(
+            self.config.name,
+            load_identity(self.home),
+            roster=self.welcome.brands,
+            pinned=self.welcome.brands.hash.hex(),
+            plan=plan,
+            follow=course_of(offer.agreed.content["course"]),
+            first=offer.agreed.first,
+            federation_key=read_secret(self.home.key("federation.key")),
+            witness=Witness(lambda: books.head, partial(_refuse, books)),
+        )
+
+    def _customers(self, offer: Offer) -> int:
+        return len(set(self._read(offer).customer.tolist()))
+
+    def _read(self, offer: Offer) -> Made:
+        schema = offer.agreed.task.schema
+        reading = brand_data.read(DataFolder(self.home.folder), Asked(schema), brand_data.now(), {})
+        made = reading.examples()
+        if made.rows.empty:
+            raise InputError("data", "no row is left after the checks", "see fl-node check")
+        return made
+
+    def _books(self) -> Ledger:
+        if self._ledger is None:
+            self._ledger = open_ledger(self.home, self.config, load_policy(self.home))
+        return self._ledger
+
+
+def opened(home: Home) -> Service:
+    """The node of a folder.
+
+    Raises:
+        InputError: a file of it is missing or wrong.
+    """
+    return Service(home, read_config(home), load_welcome(home.welcome))
+
+
+def _refuse(ledger: Ledger, evidence: bytes, code: Code) -> None:
+    ledger.refuse(code, hashlib.sha256(evidence).hexdigest())
+
+
+def _blob(request: Request, key: str) -> bytes:
+    value = request.config.get(key)
+    if not isinstance(value, bytes):
+        raise Refused(Code.BAD_REQUEST)
+    return value

@@ -1,0 +1,250 @@
+"""``task=statistics``: an industry benchmark, released cell by cell if no brand shows through."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from torch import nn
+
+from experiments.journal import Piece
+from experiments.questions import register
+from experiments.questions.asking import Place, ask, in_force
+from experiments.questions.study import Findings, Pieces, Tables, piece_of
+from fl.algorithms.disclosure import Disclosure
+from fl.data.columns import Category, Number
+from fl.data.dataset import DataSet
+from fl.errors import InputError
+from fl.privacy import BrandAgg, CustomerPrivacy, Plan, Summing, lattice
+from fl.privacy.releases import Release
+from fl.privacy.secagg import fixedpoint
+from fl.seeds import numpy_generator
+from fl.tasks.records import Records, Segments
+from fl.tasks.statistics import Statistics
+
+if TYPE_CHECKING:
+    from experiments.questions.inquiry import Inquiry
+
+
+@dataclass(frozen=True, slots=True)
+class SegmentBy:
+    """The column that groups customers; ``edges`` are cut points of a number."""
+
+    column: str
+    edges: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Benchmark:
+    """``conf/task/statistics.yaml``.
+
+    Attributes:
+        metrics: the columns of numbers to describe; their public bounds are the data set's.
+        segment: the column that groups customers, or none.
+        quantiles: in (0, 1).
+        unit: what one row is, for the report; the guarantee is for that unit.
+        sample: of how many rows, drawn with replacement from all brands' (each then counts as a
+            unit of its own); 0: all rows, as they are.
+        period: what time the data are about, for the register.
+        register: the file of past releases, or none: this run is then not held against any.
+        min_brands, min_customers, single, pair, p_percent: see ``fl/algorithms/disclosure.py``.
+    """
+
+    metrics: tuple[str, ...]
+    segment: SegmentBy | None = None
+    quantiles: tuple[float, ...] = (0.1, 0.25, 0.5, 0.75, 0.9)
+    unit: str = "customer"
+    sample: int = 0
+    period: str = ""
+    register: str | None = None
+    min_brands: int = 5
+    min_customers: float = 50.0
+    single: float = 0.5
+    pair: float = 0.85
+    p_percent: float = 10.0
+    name: str = "statistics"
+
+    def __post_init__(self) -> None:
+        if not self.metrics or len(set(self.metrics)) != len(self.metrics):
+            raise ValueError(f"Expected metrics={list(self.metrics)} to be some different columns.")
+        if not self.quantiles or not all(0 < q < 1 for q in self.quantiles):
+            raise ValueError(f"Expected quantiles={list(self.quantiles)} in (0, 1).")
+        if self.sample < 0:
+            raise ValueError(f"Expected sample={self.sample} >= 0.")
+        self._rules(1, 2, (1,))
+
+    def _rules(self, cells: int, values: int, widths: tuple[int, ...]) -> Disclosure:
+        return Disclosure(
+            cells,
+            values,
+            widths,
+            min_brands=self.min_brands,
+            min_customers=self.min_customers,
+            single=self.single,
+            pair=self.pair,
+            p_percent=self.p_percent,
+        )
+
+    # --- the task, in a data set ------------------------------------------------------------------
+
+    def task(self, data: DataSet) -> Statistics:
+        """The task in the data set's columns.
+
+        Raises:
+            InputError: an unknown column, one without public bounds, no columns stated at all.
+        """
+        if not data.schema.columns:
+            raise InputError(
+                "data.columns",
+                "are not stated: a statistic needs public bounds of every number",
+                "state them: +data.columns.NAME='{low: 0, high: 100}'",
+            )
+        columns = {column.name: column for column in data.schema.columns}
+        numbers = []
+        for name in self.metrics:
+            column = _known(columns, name, "task.metrics")
+            if not isinstance(column, Number):
+                raise InputError(
+                    "task.metrics",
+                    f"{name!r} has no bounds: it is a category",
+                    f"name numbers, such as {_numbers(columns)}, or use it as task.segment",
+                )
+            numbers.append(column)
+        labelled = data.schema if data.schema.label in data.rows.columns else None
+        return Statistics(tuple(numbers), labelled, self._segments(columns))
+
+    def _segments(self, columns: Mapping[str, object]) -> Segments | None:
+        if self.segment is None:
+            return None
+        column = _known(columns, self.segment.column, "task.segment.column")
+        if not isinstance(column, Number | Category):
+            raise InputError(
+                "task.segment.column",
+                f"{self.segment.column!r} has no public list of values",
+                "list them: data.columns.NAME={values: [...]}, or choose another column",
+            )
+        try:
+            return Segments(column, self.segment.edges)
+        except ValueError as error:
+            raise InputError(
+                "task.segment.edges", str(error).rstrip("."), "correct them"
+            ) from error
+
+    # --- the study --------------------------------------------------------------------------------
+
+    def drawn(self, data: DataSet, seed: int) -> DataSet:
+        """All rows, or a sample with replacement, whose rows are units of their own."""
+        if not self.sample:
+            return data
+        picked = numpy_generator(seed, "sample").integers(0, len(data.rows), self.sample)
+        rows = data.rows.iloc[np.sort(picked)].reset_index(drop=True)
+        return replace(data, rows=rows, customer=None)
+
+    def check(self, how: Inquiry, data: DataSet, tables: Tables) -> None:
+        """Columns, cells, brands; the register of past releases; room in the secure sum."""
+        if len(tables) < self.min_brands:
+            raise InputError(
+                "data",
+                f"a benchmark over {len(tables)} brand{'s' * (len(tables) != 1)} is not released: "
+                f"at least {self.min_brands} have to contribute, so that none is read off it",
+                "enrol more brands (or a partition that makes some), or lower task.min_brands, "
+                "which is never below 3",
+            )
+        task = self.task(data)
+        for brand, table in tables.items():
+            task.examples(table.rows, table.customers, f"brand {brand}")
+        for plan in how.plans.values():
+            _room(task, plan, how.summing, tables)
+        if self.register is not None:
+            register.check_alone(how)
+            register.check(Path(self.register), self.release(data, tuple(tables)), self.min_brands)
+
+    def release(self, data: DataSet, cohort: tuple[str, ...]) -> Release:
+        """What the register keeps of this release."""
+        subject = " ".join(part for part in (data.name, self.period) if part)
+        return Release(subject, tuple(sorted(cohort)))
+
+    def work(self, brands: int) -> int:
+        """Four rounds."""
+        return 4 * brands
+
+    def answer(self, data: DataSet, tables: Tables, place: Place, plan: Plan) -> Piece:
+        """Ask all brands, and keep the exact sums beside the answer for comparison."""
+        task = self.task(data)
+        brands = {b: task.examples(t.rows, t.customers, f"brand {b}") for b, t in tables.items()}
+        rules = replace(
+            self._rules(len(task.cells), len(task.values), task.widths),
+            count_weight=task.count_weight,
+        )
+        known = in_force(plan, rules, len(brands))
+        rules = replace(rules, spread=spread_of(known, rules.share_own))
+        answered = ask(place, brands, task, rules, plan)
+        pooled = next(iter(brands.values())).followed_by(list(brands.values())[1:])
+        return piece_of(answered, _exact(task, pooled), {})
+
+    def findings(
+        self, how: Inquiry, data: DataSet, tables: Mapping[int, Tables], pieces: Pieces
+    ) -> Findings:
+        """See ``benchmark_report.py``."""
+        from experiments.questions.benchmark_report import findings
+
+        found = findings(self, how, data, tables, pieces)
+        if self.register is not None:
+            cohort = next(iter(pieces[next(iter(how.plans))].values())).note["cohort"]
+            register.add(Path(self.register), self.release(data, tuple(cohort)))
+        return found
+
+
+def _exact(task: Statistics, pooled: Records) -> dict[str, np.ndarray]:
+    """What pooling all rows would give: exact sums, and the numbers themselves in order."""
+    sums: dict[str, np.ndarray] = {}
+    for start in range(0, len(pooled), 1024):
+        found = task.evaluate(nn.Module(), pooled.span(start, start + 1024))
+        for name in found:
+            part = np.asarray(found[name], np.float64).sum(0)
+            sums[f"exact/{name}"] = (
+                sums[f"exact/{name}"] + part if f"exact/{name}" in sums else part
+            )
+    return {**sums, "exact/sorted": np.sort(pooled.x_bm.numpy(), 0)}
+
+
+def _room(task: Statistics, plan: Plan, summing: Summing, tables: Tables) -> None:
+    """Shared noise needs a fine lattice, which leaves the sum room for so many customers a brand.
+
+    Raises:
+        InputError: a brand has more; it would refuse with ``values.out-of-range``.
+    """
+    if plan.name != "distributed" or not isinstance(summing, BrandAgg):
+        return
+    bits = lattice.bits(1.0, sum(task.widths))
+    most = fixedpoint.limit(len(tables)) / 2**bits
+    weight = max(task.count_weight, task.tree_weight, task.value_weight)
+    for brand, table in tables.items():
+        if len(table.rows) * weight > most:
+            raise InputError(
+                "secure_sum",
+                f"brand {brand} has {len(table.rows)} rows, and a sum of {len(tables)} brands over "
+                f"{sum(task.widths)} entries has room for {int(most / weight)} from each",
+                "describe fewer numbers or segments, ask fewer brands, or set privacy=local",
+            )
+
+
+def spread_of(plan: Plan, share: float) -> float:
+    """Standard deviation of the noise on what is asked alone, in the unit of its entries."""
+    return plan.sigma / math.sqrt(share) if isinstance(plan, CustomerPrivacy) else 0.0
+
+
+def _known(columns: Mapping[str, object], name: str, where: str) -> object:
+    if name not in columns:
+        raise InputError(
+            where, f"no column {name!r} in this data set", f"choose from {', '.join(columns)}"
+        )
+    return columns[name]
+
+
+def _numbers(columns: Mapping[str, object]) -> str:
+    return ", ".join(n for n, c in columns.items() if isinstance(c, Number)) or "none here"

@@ -1,0 +1,346 @@
+"""What a benchmark's report says: released figures, what is suppressed, what privacy costs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from experiments.journal import Piece
+from experiments.questions.benchmark import Benchmark
+from experiments.questions.study import Findings, Pieces, Tables
+from fl import arrays
+from fl.algorithms.disclosure import REASONS
+from fl.contracts import Floats, Unit
+from fl.data.dataset import DataSet
+from fl.privacy import Plan
+from fl.report.answers import Block, Text
+from fl.report.metrics import interval
+from fl.report.plots import INK, Plot, canvas, draw, style
+from fl.report.rows import Row
+from fl.report.table import Table, number, spread
+from fl.tasks import figures
+from fl.tasks.figures import Cell
+from fl.tasks.statistics import Statistics
+
+if TYPE_CHECKING:
+    from experiments.questions.inquiry import Inquiry
+
+_WORST = 0.0005  # a rank is compared to a twentieth of a per cent
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """One release: what came out, and what pooling all rows would have given."""
+
+    task: Statistics
+    released: list[Cell | None]
+    exact: list[Cell | None]
+    reasons: list[int]
+    sorted_nm: Floats
+
+    def errors(self, quantiles: Sequence[float]) -> list[float]:
+        """How far off the rank of each released quantile of all customers is, in [0, 1]."""
+        cell = self.released[0]
+        if cell is None:
+            return []
+        return [
+            _rank_error(
+                self.task, i, figures.quantile(self.task, cell, i, q), q, self.sorted_nm[:, i]
+            )
+            for i in range(len(self.task.numbers))
+            for q in quantiles
+        ]
+
+
+def findings(
+    study: Benchmark,
+    how: Inquiry,
+    data: DataSet,
+    tables: Mapping[int, Tables],
+    pieces: Pieces,
+) -> Findings:
+    """Rows, report and the brands' own files; the release shown is the first seed's."""
+    task = study.task(data)
+    seen = {
+        label: {seed: _seen(task, piece) for seed, piece in by_seed.items()}
+        for label, by_seed in pieces.items()
+    }
+    rows = [
+        row
+        for label, plan in how.plans.items()
+        for row in _rows(study, how, data, plan, list(seen[label].values()))
+    ]
+    label, first = _shown(how), how.seeds[0]
+    shown = seen[label][first]
+    blocks: list[Block] = [
+        _reading(study, label, len(pieces[label][first].note["cohort"])),
+        *_described(study, shown),
+        *_plots(study, shown),
+        _suppressed(shown),
+        _costs(rows, how),
+    ]
+    return Findings(
+        answer=_answer(study, shown),
+        rows=rows,
+        blocks=blocks,
+        run={"unit": study.unit, "shown": label},
+        files=_own_places(study, shown, tables[first], pieces[label][first]),
+    )
+
+
+def _seen(task: Statistics, piece: Piece) -> _Seen:
+    state, exact = arrays.below("model", piece.arrays), arrays.below("exact", piece.arrays)
+    totals, entries, why = (
+        np.asarray(state[name], np.float64) for name in ("totals", "cells", "reasons")
+    )
+    return _Seen(
+        task,
+        figures.cells(task, totals, entries, why == 0),
+        figures.exact(task, exact),
+        why.astype(int).tolist(),
+        np.asarray(exact["sorted"], np.float64),
+    )
+
+
+def _shown(how: Inquiry) -> str:
+    """The guarantee whose figures are shown: the most exact private one, if there is one."""
+    private = [n for n, plan in how.plans.items() if plan.unit is not Unit.NONE]
+    shared = [n for n in private if how.plans[n].name == "distributed"]
+    return [*shared, *private, *how.plans][0]
+
+
+def _rank_error(task: Statistics, column: int, value: float, q: float, sorted_n: Floats) -> float:
+    """The distance of ``q`` from the ranks of ``value`` among all exact values.
+
+    A value stands for the nearest exact one in its bin, so that whole numbers have their own rank;
+    without one there, its rank is the share below it.
+    """
+    if not np.isfinite(value):
+        return float("nan")
+    bins = task.bins(np.repeat(sorted_n[:, None], len(task.numbers), 1))[:, column]
+    own = task.bins(np.full((1, len(task.numbers)), value))[0, column]
+    near = sorted_n[bins == own]
+    at = float(near[np.argmin(np.abs(near - value))]) if len(near) else value
+    low, high = (np.searchsorted(sorted_n, at, side=s) / len(sorted_n) for s in ("left", "right"))
+    return float(max(low - q, q - high, 0.0))
+
+
+# ------------------------------------------------------------------------------------------- rows
+
+
+def _rows(
+    study: Benchmark, how: Inquiry, data: DataSet, plan: Plan, seen: list[_Seen]
+) -> list[Row]:
+    """Released and exact figures, and how far apart they are, with intervals over seeds."""
+    made: dict[tuple[str, str, str], list[float]] = {}
+
+    def note(arm: str, brand: str, metric: str, value: float) -> None:
+        made.setdefault((arm, brand, metric), []).append(value)
+
+    for one in seen:
+        for arm, found in (("federated", one.released), ("pooled", one.exact)):
+            for at, cell in enumerate(found):
+                brand = "pooled" if at == 0 else f"segment:{one.task.cells[at]}"
+                for metric, value in _figures(study, one.task, cell).items():
+                    note(arm, brand, metric, value)
+        errors = one.errors(study.quantiles)
+        note(
+            "federated", "pooled", "rank_error", float(np.mean(errors)) if errors else float("nan")
+        )
+        note("federated", "pooled", "rank_error_worst", max(errors, default=float("nan")))
+        note("federated", "pooled", "cells_released", float(sum(r == 0 for r in one.reasons)))
+    epsilon = None if plan.unit is Unit.NONE else getattr(plan, "epsilon", None)
+    return [
+        Row(
+            how.experiment, data.name, study.name, "", "disclosure", plan.name, epsilon, arm, brand,
+            metric, *interval(values), seeds=int(np.sum(np.isfinite(values))),
+        )
+        for (arm, brand, metric), values in made.items()
+    ]  # fmt: skip
+
+
+def _figures(study: Benchmark, task: Statistics, cell: Cell | None) -> dict[str, float]:
+    if cell is None:
+        return {}
+    found = {"customers": cell.customers}
+    found |= {f"mean:{name}": value for name, value in cell.means.items()}
+    for i, column in enumerate(task.numbers):
+        for q in study.quantiles:
+            found[f"quantile:{column.name}:{q:g}"] = figures.quantile(task, cell, i, q)
+    found |= {f"correlation:{a}:{b}": value for (a, b), value in cell.correlations.items()}
+    return found
+
+
+# ----------------------------------------------------------------------------------------- blocks
+
+
+def _reading(study: Benchmark, label: str, brands: int) -> Text:
+    return Text(
+        "How to read this",
+        f"One row of the data is one {study.unit}: that is the unit whose presence the guarantee "
+        f"hides, and what is counted. Figures are over {brands} brands together, under {label!r}; "
+        "each brand's own figures stay with it. Every number comes from noised sums, so small "
+        "differences mean nothing; numbers beyond their public bounds count as the bound. A cell "
+        f"is released if at least {study.min_brands} brands contribute to it and it holds at least "
+        f"{study.min_customers:g} {study.unit}s, no brand has more than {study.single:.0%} and no "
+        f"two have more than {study.pair:.0%} of it, and no brand can be estimated by another to "
+        f"within {study.p_percent:g} %. Every brand tests its own share against the released "
+        "total; the coordinator learns how many object, not who.",
+    )
+
+
+def _described(study: Benchmark, seen: _Seen) -> list[Table]:
+    task, ends = seen.task, [f"{q:.0%}" for q in study.quantiles]
+    lines: list[tuple[str, ...]] = []
+    for at, cell in enumerate(seen.released):
+        if cell is None:
+            continue
+        for i, column in enumerate(task.numbers):
+            values = [figures.quantile(task, cell, i, q) for q in study.quantiles]
+            mean = number(cell.means[column.name], digits=2)
+            counted = f"{cell.customers:,.0f}"
+            lines.append(
+                (task.cells[at], column.name, counted, mean, *(number(v, digits=2) for v in values))
+            )
+    header = ("Cell", "Number", f"{study.unit.capitalize()}s", "Mean", *ends)
+    note = f"Percentages: share of {study.unit}s below the value; segments have coarser quantiles."
+    tables = [Table("The benchmark", header, tuple(lines), note)] if lines else []
+    whole = seen.released[0]
+    if whole is None:
+        return tables
+    if task.labelled:
+        rate = task.labelled.label
+        rates = [
+            (task.cells[at], number(100 * cell.means[rate], digits=1) + " %")
+            for at, cell in enumerate(seen.released)
+            if cell is not None
+        ]
+        tables.append(
+            Table(f"Rate of {rate}", ("Cell", "Rate"), tuple(rates), "Share of positives.")
+        )
+    if whole.correlations:
+        pairs = tuple(
+            (f"{a}, {b}", number(r, digits=2)) for (a, b), r in whole.correlations.items()
+        )
+        scaled = (
+            f"Of all {study.unit}s; numbers that are scaled by their logarithm are correlated so."
+        )
+        tables.append(Table("What goes together", ("Numbers", "Correlation"), pairs, scaled))
+    return tables
+
+
+def _plots(study: Benchmark, seen: _Seen) -> list[Plot]:
+    """Released histograms, and the exact outline that only a benchmark knows."""
+    cell, exact = seen.released[0], seen.exact[0]
+    if cell is None or exact is None:
+        return []
+    task, made = seen.task, []
+    for i, column in enumerate(task.numbers):
+        figure, (axes,) = canvas(height=3.0)
+        edges, shares = figures.histogram(task, cell, i)
+        places = np.arange(len(shares))
+        axes.bar(places + 0.5, shares, width=0.94, color=style("federated")[0], label="Released")
+        truth = figures.histogram(task, exact, i)[1]
+        axes.stairs(
+            truth,
+            np.arange(len(truth) + 1),
+            color=INK,
+            linewidth=1.1,
+            label="Exact (benchmark only)",
+        )
+        axes.set_xticks(range(0, len(edges), 2), [f"{e:,.3g}" for e in edges[::2]])
+        axes.set_ylabel(f"Share of {study.unit}s")
+        axes.set_xlabel(column.name + (" (logarithmic bars)" if column.log else ""))
+        median = figures.quantile(task, cell, i, 0.5)
+        caption = f"Half of all {study.unit}s are below {number(median, digits=2)}."
+        made.append(draw(f"histogram-{i}", f"Distribution of {column.name}", caption, figure))
+    return made
+
+
+def _suppressed(seen: _Seen) -> Table:
+    lines = [
+        (seen.task.cells[at], "released" if reason == 0 else REASONS[reason])
+        for at, reason in enumerate(seen.reasons)
+    ]
+    note = "A suppressed cell is zero in every brand's update: nothing of it was ever sent."
+    return Table(
+        "Which cells are released, and why others are not", ("Cell", "Outcome"), tuple(lines), note
+    )
+
+
+def _costs(rows: Sequence[Row], how: Inquiry) -> Table:
+    found = {
+        (r.privacy, r.epsilon, r.metric): r
+        for r in rows
+        if r.brand == "pooled" and r.arm == "federated"
+    }
+    lines = []
+    for label, plan in how.plans.items():
+        epsilon = None if plan.unit is Unit.NONE else getattr(plan, "epsilon", None)
+        cells = [
+            found.get((plan.name, epsilon, m))
+            for m in ("rank_error", "rank_error_worst", "cells_released")
+        ]
+        shown = [_percent(cells[0]), _percent(cells[1]), spread(cells[2])]
+        lines.append((label, *shown))
+    header = ("Guarantee", "Rank error, mean", "Rank error, worst", "Cells released")
+    note = (
+        "How far the rank of a released quantile is from the rank it should have, over all numbers "
+        "and quantiles of all cells together; ± half the 95 % interval over seeds."
+    )
+    return Table("What privacy costs", header, tuple(lines), note)
+
+
+def _percent(row: Row | None) -> str:
+    if row is None or not np.isfinite(row.value):
+        return "–"  # noqa: RUF001
+    half = (row.high - row.low) / 2
+    return f"{100 * row.value:.2f} %" + (f" ± {100 * half:.2f}" if np.isfinite(half) else "")
+
+
+def _answer(study: Benchmark, seen: _Seen) -> str:
+    cell = seen.released[0]
+    if cell is None:
+        return f"The benchmark over all {study.unit}s is not released: {REASONS[seen.reasons[0]]}."
+    first = seen.task.numbers[0]
+    median = figures.quantile(seen.task, cell, 0, 0.5)
+    kept = sum(r == 0 for r in seen.reasons)
+    return (
+        f"Half of about {cell.customers:,.0f} {study.unit}s have a {first.name} below "
+        f"{number(median, digits=2)}; {kept} of {len(seen.reasons)} cells are released, and every "
+        "brand can see its own place."
+    )
+
+
+# ------------------------------------------------------------------------------------- at a brand
+
+
+def _own_places(study: Benchmark, seen: _Seen, tables: Tables, piece: Piece) -> dict[str, bytes]:
+    """What each brand works out for itself; in a deployment it never leaves the brand."""
+    cell = seen.released[0]
+    if cell is None:
+        return {}
+    from experiments.books import file_name
+
+    made = {}
+    for brand in piece.note["cohort"]:
+        rows = seen.task.examples(tables[brand].rows, tables[brand].customers, f"brand {brand}")
+        own = rows.x_bm.numpy()
+        place = {
+            column.name: {
+                "median": float(np.median(own[:, i])),
+                "share_of_all_below": round(
+                    figures.rank(seen.task, cell, i, float(np.median(own[:, i]))), 4
+                ),
+            }
+            for i, column in enumerate(seen.task.numbers)
+        }
+        said = {"brand": brand, study.unit + "s": len(rows), "place_of_own_median": place}
+        made[f"brands/{file_name(brand)}.json"] = json.dumps(
+            said, indent=1, ensure_ascii=False
+        ).encode()
+    return made

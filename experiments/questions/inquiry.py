@@ -1,0 +1,85 @@
+"""The resolved config of a question as objects, checked before anything is read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from experiments.questions.catalog import STUDIES
+from experiments.questions.study import Study
+from experiments.runtimes import Runtime
+from experiments.settings import Source, guarantees, label, seeds
+from fl.config import Values, build, choose
+from fl.contracts import Unit
+from fl.data.catalog import DATASETS
+from fl.data.divide import Partition
+from fl.data.partition import PARTITIONS
+from fl.errors import InputError
+from fl.privacy import SECURE_SUMS, Plan, Summing
+
+
+@dataclass(frozen=True, slots=True)
+class Inquiry:
+    """One experiment whose task is a question. ``values`` is what it was built from.
+
+    Attributes:
+        plans: the guarantees under which it is asked, by label; the run's own is the first.
+    """
+
+    experiment: str
+    question: str
+    source: Source
+    partition: Partition
+    study: Study
+    plans: Mapping[str, Plan]
+    summing: Summing
+    runtime: Runtime
+    seeds: tuple[int, ...]
+    values: Values
+
+
+def inquiry(values: Values) -> Inquiry:
+    """Build and check what a question uses of a resolved config.
+
+    The groups that are about training (model, algorithm, training, tuning, rounds, arms) play no
+    part in it.
+
+    Raises:
+        InputError: an unknown key, a missing or wrong value, a guarantee that this sum cannot keep.
+    """
+    for key in ("data", "partition", "task", "privacy", "secure_sum", "runtime", "seeds"):
+        if key not in values:
+            raise InputError(key, "is missing", "give it a value")
+    summing = choose(SECURE_SUMS, values["secure_sum"], "secure_sum")
+    plans = {label(plan): plan for plan in guarantees(values)}
+    for plan in plans.values():
+        _check(plan, summing)
+    return Inquiry(
+        experiment=str(values.get("experiment") or "custom"),
+        question=str(values.get("question") or ""),
+        source=choose(DATASETS, values["data"], "data"),
+        partition=choose(PARTITIONS, values["partition"], "partition"),
+        study=choose(STUDIES, values["task"], "task"),
+        plans=plans,
+        summing=summing,
+        runtime=build(Runtime, values["runtime"], "runtime"),
+        seeds=seeds(values["seeds"]),
+        values=values,
+    )
+
+
+def _check(plan: Plan, summing: Summing) -> None:
+    if plan.unit is Unit.BRAND:
+        raise InputError(
+            "privacy",
+            f"{plan.name} clips what a brand sends to a norm of 1, and counts of customers are "
+            "larger: it protects brands in training only",
+            "choose privacy=distributed or privacy=local; a brand is protected here by the rules "
+            "of disclosure control",
+        )
+    if plan.needs_hidden_updates and not summing.hides_updates:
+        raise InputError(
+            "secure_sum",
+            f"{summing.name} shows sums that have a share of {plan.name}'s noise only",
+            "set secure_sum=brandagg, or privacy=local",
+        )

@@ -1,0 +1,71 @@
+"""The register of past releases: a file of JSON lines that a release is held against.
+
+What may not be released is decided in ``fl/privacy/releases.py``.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fl.errors import InputError
+from fl.privacy.releases import Release, refuse_differencing
+from fl.report.files import atomic_write
+
+if TYPE_CHECKING:
+    from experiments.questions.inquiry import Inquiry
+
+
+def check_alone(how: Inquiry) -> None:
+    """A register is about releases: one seed, under one guarantee, is one.
+
+    Raises:
+        InputError: the run would be several.
+    """
+    if len(how.seeds) > 1 or len(how.plans) > 1:
+        raise InputError(
+            "task.register",
+            f"{len(how.seeds)} seeds under {len(how.plans)} guarantees are several releases of the "
+            "same data",
+            "set seeds=1 and one guarantee (epsilons=[] plans={}), or leave the register out",
+        )
+
+
+def check(path: Path, new: Release, least: int) -> None:
+    """Hold a release against those in the file.
+
+    Raises:
+        InputError: its brands differ by too few from an earlier one's, or the file is damaged.
+    """
+    refuse_differencing(read(path), new, least)
+
+
+def add(path: Path, new: Release) -> None:
+    """Append a release, in one step."""
+    known = path.read_bytes() if path.exists() else b""
+    line = json.dumps({"subject": new.subject, "cohort": list(new.cohort)}, ensure_ascii=False)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    atomic_write(path, known + line.encode() + b"\n")
+
+
+def read(path: Path) -> list[Release]:
+    """All releases of the file, oldest first; none if there is no file yet.
+
+    Raises:
+        InputError: a line that is not one of a register.
+    """
+    if not path.exists():
+        return []
+    found = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
+        try:
+            values = json.loads(line)
+            found.append(Release(str(values["subject"]), tuple(map(str, values["cohort"]))))
+        except (ValueError, KeyError, TypeError) as error:
+            raise InputError(
+                "task.register",
+                f"line {number} of {str(path)!r} is no past release",
+                "restore the file: without it nobody knows what may be released",
+            ) from error
+    return found

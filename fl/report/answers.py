@@ -1,0 +1,104 @@
+"""``report.html`` of a question: paragraphs, tables and plots in the order that the question says.
+
+It shares frame, privacy line and facts with the report of a training (``html.py``).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from html import escape
+from pathlib import Path
+
+from fl.report.files import atomic_write
+from fl.report.html import about, details, document, privacy_box, section_figure, section_table
+from fl.report.plots import Plot
+from fl.report.rows import Row
+from fl.report.table import Table, privacy
+from fl.report.utility import all_statements
+from fl.report.values import mapping
+
+
+@dataclass(frozen=True, slots=True)
+class Text:
+    """A paragraph below a heading; plain text."""
+
+    title: str
+    text: str
+
+
+Block = Text | Table | Plot
+
+
+def write_answers(
+    out: Path, blocks: Sequence[Block], rows: Sequence[Row], run: Mapping[str, object]
+) -> Path:
+    """Write ``out/report.html`` and return its path.
+
+    Args:
+        blocks: the report's body.
+        rows: of ``results.json``, for the privacy line.
+        run: the content of ``run.json``; ``answer`` is the sentence on top.
+
+    Raises:
+        OSError: the folder cannot be written; an older report is then still whole.
+    """
+    out.mkdir(parents=True, exist_ok=True)
+    path = out / "report.html"
+    atomic_write(path, page(blocks, rows, run).encode())
+    return path
+
+
+def page(blocks: Sequence[Block], rows: Sequence[Row], run: Mapping[str, object]) -> str:
+    """The report as text; the same arguments give the same text."""
+    title = str(run.get("experiment") or "Report")
+    statements = "".join(
+        details(f"Privacy statement: {key}", f"<pre>{escape(chr(10).join(lines))}</pre>")
+        for key, lines in all_statements(run).items()
+    )
+    return document(
+        title, (_header(title, rows, run), *map(_block, blocks), statements, about(run))
+    )
+
+
+def shown_tables(tables: Sequence[Table], rows: Sequence[Row], run: Mapping[str, object]) -> None:
+    """Write tables, the answer and the privacy line to standard output."""
+    from rich.console import Console
+    from rich.table import Table as Rich
+    from rich.text import Text as Line
+
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=110)
+    for table in tables:
+        shown = Rich(title=table.title, caption=table.note, title_justify="left")
+        for number, name in enumerate(table.header):
+            shown.add_column(Line(name), justify="right" if number else "left")
+        for line in table.lines:
+            shown.add_row(*map(Line, line))
+        console.print(shown)
+    console.print(Line(str(run.get("answer") or "")))
+    guaranteed, headline = privacy(rows, mapping(run.get("privacy")))
+    console.print(Line(headline, style="" if guaranteed else "bold yellow"))
+
+
+def _header(title: str, rows: Sequence[Row], run: Mapping[str, object]) -> str:
+    question, found = str(run.get("question") or ""), str(run.get("answer") or "")
+    return "\n".join(
+        (
+            f"<header><h1>{escape(title)}</h1>",
+            f'<p class="question">{escape(question)}</p>' if question else "",
+            f'<p class="answer">{escape(found)}</p>' if found else "",
+            f"{privacy_box(rows, run)}</header>",
+        )
+    )
+
+
+def _block(block: Block) -> str:
+    match block:
+        case Text(title, text):
+            return f"<section><h2>{escape(title)}</h2><p>{escape(text)}</p></section>"
+        case Table():
+            return section_table(block, {})
+        case Plot():
+            return section_figure(block)

@@ -1,0 +1,50 @@
+"""Flower's ``ServerApp`` around the coordinator: which run, which nodes, and nothing else.
+
+Flower's server starts it in a process of its own for every run that is submitted. The run
+configuration names the run; everything about it is in the coordinator's folder, which the
+environment variable ``FL_SERVER_HOME`` names. A run that was interrupted goes on in a new Flower
+run of the same name.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+from pathlib import Path
+
+from flwr.app import Context
+from flwr.serverapp import Grid, ServerApp
+
+from fl.errors import InputError
+from fl.federation.flower import FlowerFederation, Patience
+from server.conduct import Conduct
+from server.files import RunFiles
+from server.home import Home, read_config
+from server.roster import cards, roster
+
+_log = logging.getLogger(__name__)
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid: Grid, context: Context) -> None:
+    """Conduct the run that the configuration names."""
+    logging.basicConfig(level=logging.INFO)
+    home = Home(Path(os.environ.get("FL_SERVER_HOME") or "fl-server"))
+    config, brands = read_config(home), roster(cards(home))
+    files = RunFiles(home, str(context.run_config["run"]))
+    ids = json.loads((home.superlink / "nodes.json").read_bytes())
+    patience = Patience(config.reply, config.resend)
+    federation = FlowerFederation(
+        grid, {name: int(ids[name]) for name in brands.names if name in ids}, files.run, patience
+    )
+    try:
+        Conduct(files, brands, federation, config.approval).run()
+    except InputError as error:
+        said = files.status()
+        state = "refused" if said["state"] == "refused" else "stopped"
+        number = said["number"]
+        files.say(state, number if isinstance(number, int) else 0, why=str(error))
+        raise

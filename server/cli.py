@@ -1,0 +1,51 @@
+"""``fl-server``: the coordinator's side. Starts fast: sub-commands import on demand."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+from fl.commands import Program
+from server.commands import enrol, init, start, status, submit
+
+ABOUT = """\
+fl-server: coordinate federated runs of brands. It relays, adds encrypted updates and keeps the
+model; it never sees a record, and under a secure sum no single update either.
+
+From zero to the first run
+  fl-server init      certificates, keys, bundle, proxy configuration   (once)
+  fl-server enrol     the card of every brand                           (once each)
+  fl-server welcome   what each brand is sent                           (when the roster changes)
+  fl-server start     Flower's server on loopback, the proxy in front of it
+  fl-server submit    propose a run and conduct it
+  fl-server status    brands and runs
+"""
+
+PROGRAM = Program(
+    "fl-server",
+    ABOUT,
+    ("FL_SERVER_HOME", "fl-server"),
+    (
+        init.COMMAND,
+        enrol.COMMAND,
+        enrol.WELCOMES,
+        start.COMMAND,
+        submit.COMMAND,
+        submit.RESUMES,
+        status.COMMAND,
+    ),
+)
+
+
+def main() -> None:
+    """The command line."""
+    sys.exit(command(sys.argv[1:]))
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Run ``arguments`` and return the exit code."""
+    return PROGRAM.run(arguments)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,75 @@
+"""``fl-server enrol`` and ``fl-server welcome``: who takes part, checked by telephone."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from pathlib import Path
+
+from fl.commands import Command, no_options
+
+ENROL = """\
+Put a brand on the roster. Call the brand on a number you know and let it read the fingerprint of
+its card to you: --fingerprint is what you heard, not what the file says. A card that was swapped on
+its way would let somebody else take part in the brand's name.
+
+Example
+  fl-server enrol card.json --fingerprint "91c2 0f3a ..." --home coordinator
+"""
+
+WELCOME = """\
+Write every enrolled brand its welcome file: address, certificates, roster, bundles. Send each brand
+its own, and read the fingerprint aloud when it calls. A brand that is enrolled later changes the
+roster, so all brands need new ones.
+
+Example
+  fl-server welcome --home coordinator
+"""
+
+
+def _options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="CARD", help="the brand's card.json")
+    parser.add_argument("--fingerprint", required=True, help="as read aloud over the telephone")
+
+
+def _enrol(asked: argparse.Namespace) -> int:
+    from fl.errors import InputError
+    from fl.welcome import load_card, same_fingerprint, to_bytes
+    from server.certificates import brand_certificate
+    from server.home import Home, read_config
+
+    home, card = Home(asked.home), load_card(asked.file)
+    read_config(home)
+    if not same_fingerprint(asked.fingerprint, card.fingerprint):
+        raise InputError(
+            "--fingerprint", "is not that of the card", "ask for the card again; believe neither"
+        )
+    brand_certificate((home.key("ca.key"), home.key("ca.pem")), card.name, card.supernode)
+    path = home.brands / f"{card.name}.json"
+    if path.exists() and load_card(path) != card:
+        raise InputError(f"brand {card.name}", "is enrolled with other keys", "remove its card")
+    path.write_bytes(to_bytes(card) + b"\n")
+    sys.stdout.write(f"Enrolled {card.name}: {len(list(home.brands.glob('*.json')))} brands\n")
+    return 0
+
+
+def _welcome(asked: argparse.Namespace) -> int:
+    from fl.errors import InputError
+    from fl.welcome import to_bytes
+    from server.home import Home
+    from server.roster import cards, welcome
+
+    home = Home(asked.home)
+    enrolled = cards(home)
+    if not enrolled:
+        raise InputError("brands", "none is enrolled", "fl-server enrol their cards")
+    for card in enrolled:
+        made = welcome(home, card, enrolled)
+        path = home.welcomes / f"{card.name}.json"
+        path.write_bytes(to_bytes(made) + b"\n")
+        sys.stdout.write(f"{path}\n  {made.fingerprint}\n")
+    return 0
+
+
+COMMAND = Command("enrol", "put a brand on the roster", ENROL, _options, _enrol)
+WELCOMES = Command("welcome", "write what each brand is sent", WELCOME, no_options, _welcome)

@@ -1,0 +1,110 @@
+"""``fl-server submit`` and ``fl-server resume``: start a run, and take it up again."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import TYPE_CHECKING
+
+from fl.commands import Command
+
+if TYPE_CHECKING:
+    from server.files import RunFiles
+
+SUBMIT = """\
+Propose a run to all enrolled brands, and conduct it: the experiment's config becomes a plan that
+this coordinator signs, every brand checks and signs, and no brand can be asked to deviate from. One
+seed is run; arms, tuning and plans are for benchmarks.
+
+The command follows the run and takes it up again when Flower's server or the coordinator's process
+is lost. Stop following with Ctrl-C; the run goes on.
+
+Examples
+  fl-server submit experiment=conversion_deploy --home coordinator
+  fl-server submit experiment=conversion_deploy rounds=10 privacy.epsilon=1 --home coordinator
+"""
+
+RESUME = """\
+Take up a run that was stopped: its coordinator goes on from the last checkpoint, in the middle of a
+round if need be, as a new Flower run. No brand is charged twice.
+
+Example
+  fl-server resume conversion_deploy/9f86d0... --home coordinator
+"""
+
+
+def _submit_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("options", nargs="+", metavar="OPTION=VALUE", help="as for fl-run")
+    parser.add_argument("--role", default="operator", help="in whose name (default: %(default)s)")
+    parser.add_argument("--detach", action="store_true", help="do not follow the run")
+
+
+def _resume_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("run", metavar="RUN", help="its id")
+    parser.add_argument("--detach", action="store_true", help="do not follow the run")
+
+
+def _submit(asked: argparse.Namespace) -> int:
+    from server.home import Home
+    from server.proposing import composed, propose
+
+    options = [*asked.options, "out=unused"]
+    files = propose(Home(asked.home), composed(options), asked.role)
+    sys.stdout.write(f"Run {files.run}\n")
+    return _conducted(files, asked.detach)
+
+
+def _resume(asked: argparse.Namespace) -> int:
+    from fl.errors import InputError
+    from server.files import RunFiles
+    from server.home import Home
+
+    files = RunFiles(Home(asked.home), asked.run)
+    if files.offer and files.status()["state"] == "done":
+        raise InputError("RUN", "is done already", "see its model.npz")
+    return _conducted(files, asked.detach)
+
+
+def _conducted(files: RunFiles, detach: bool) -> int:
+    """Submit to Flower, and follow ``status.json``; submit again when Flower's run is lost."""
+    import time
+
+    from fl.errors import InputError
+    from server.superlink import flower_status, submit
+
+    sys.stdout.flush()
+    flower = submit(files.home, files.run)
+    if detach:
+        return 0
+    shown: object = None
+    looked = time.monotonic()
+    while True:
+        said = files.status()
+        line = f"{said['state']}, round {said['number']} of {said.get('rounds', '?')}"
+        if line != shown:
+            sys.stdout.write(f"  {line}\n")
+            sys.stdout.flush()
+            shown = line
+        if said["state"] == "done":
+            return 0
+        if said["state"] in ("refused", "stopped") and "why" in said:
+            sys.stderr.write(f"fl-server: {said['why']}\n")
+            return 1
+        if time.monotonic() - looked > 20:
+            looked = time.monotonic()
+            try:
+                state = flower_status(files.home, flower)
+                if state.startswith("finished") and files.status()["state"] not in (
+                    "done",
+                    "refused",
+                    "stopped",
+                ):
+                    sys.stdout.write("  lost; taking it up again\n")
+                    flower = submit(files.home, files.run)
+            except InputError:
+                continue  # the server is away; fl-server start brings it back
+        time.sleep(0.5)
+
+
+COMMAND = Command("submit", "propose a run and conduct it", SUBMIT, _submit_options, _submit)
+RESUMES = Command("resume", "take up a stopped run", RESUME, _resume_options, _resume)

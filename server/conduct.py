@@ -1,0 +1,185 @@
+"""A run from offer to model, over any federation: the coordinator's half of ``clients/service.py``.
+
+1. ``offer`` to all brands until each has signed; people may take their time
+2. ``begin`` with all signatures: brands reserve their budgets and read their data
+3. rounds, each followed by a checkpoint; a round without a sum is void and counts as one
+4. ``finish`` with the model
+
+Every step can be taken again: a coordinator that was killed starts from its files.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from fl.arrays import to_bytes
+from fl.audit.archive import append_sum, files_beside
+from fl.contracts import Federation, NodeId, Reply, Request, SecureSum
+from fl.errors import Code, InputError, NoAnswer
+from fl.privacy import PlainSum
+from fl.privacy.secagg.coordinator import CoordinatorHalf, Log
+from fl.privacy.secagg.identity import Roster
+from fl.privacy.secagg.masks import Ring
+from fl.privacy.secagg.terms import Terms
+from fl.privacy.secagg.transcript import header
+from fl.report.files import atomic_write
+from server.checkpoint import Checkpoint, Trips
+from server.coordinator import Absence, Coordinator, Progress
+from server.files import RunFiles
+from server.roster import load_identity
+
+_log = logging.getLogger(__name__)
+_PATIENT = {Code.SILENT, Code.FAILED, Code.POLICY_APPROVAL}  # may change by waiting
+MOST_VOID = 5  # rounds in a row
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """One run being conducted.
+
+    Attributes:
+        files: of the run.
+        roster: the brands that must sign.
+        federation: how they are asked.
+        approval: seconds that signatures may take.
+        pause: seconds between two offers.
+    """
+
+    files: RunFiles
+    roster: Roster
+    federation: Federation
+    approval: float = 86_400.0
+    pause: float = 1.0
+
+    def run(self) -> Progress:
+        """All of it; from where an earlier try left it.
+
+        Raises:
+            InputError: a brand refuses, signatures take too long, or rounds fail again and again.
+        """
+        with self.files.held():
+            return self._conducted()
+
+    def _conducted(self) -> Progress:
+        if self.files.status()["state"] == "done":
+            raise InputError("RUN", "is done already", "see its model.npz")
+        self._gather("offered", {"offer": self.files.offer})
+        signatures = json.dumps(self.files.signatures(), sort_keys=True).encode()
+        self._gather("beginning", {"signatures": signatures})
+        progress = self._rounds()
+        model = self.files.agreed.algorithms["train"].params(progress.state)
+        atomic_write(self.files.model, to_bytes(model))
+        last = self.federation.ask(self._all("finish", {}, model))
+        told = [node for node, reply in last.items() if reply.code is Code.OK]
+        self.files.say("done", progress.number, told=sorted(told))
+        return progress
+
+    def _all(
+        self, kind: str, config: Mapping[str, bytes], model: object = None
+    ) -> dict[str, Request]:
+        arrays = model if isinstance(model, dict) else {}
+        return {n: Request(kind, 1, arrays, dict(config)) for n in self.roster.names}
+
+    def _gather(self, state: str, config: Mapping[str, bytes]) -> None:
+        """Ask until every brand has said OK; a refusal that waiting cannot mend stops the run."""
+        kind = "offer" if "offer" in config else "begin"
+        said: dict[NodeId, Code] = {}
+        deadline = time.monotonic() + self.approval
+        while True:
+            left = {n: r for n, r in self._all(kind, config).items() if said.get(n) != Code.OK}
+            replies = self.federation.ask(left)
+            said |= {n: replies[n].code if n in replies else Code.SILENT for n in left}
+            if kind == "offer":
+                said |= self._signed(replies)
+            words = {node: str(code) for node, code in sorted(said.items())}
+            refused = {n: c for n, c in said.items() if c is not Code.OK and c not in _PATIENT}
+            self.files.say("refused" if refused else state, 0, brands=words)
+            if refused:
+                listed = ", ".join(f"{n} ({c})" for n, c in sorted(refused.items()))
+                raise InputError("run", f"is refused by {listed}", "change the run, or ask them")
+            if all(code is Code.OK for code in said.values()):
+                return
+            if time.monotonic() > deadline:
+                raise InputError("run", f"nobody waits any longer: {words}", "resume it later")
+            time.sleep(self.pause)
+
+    def _signed(self, replies: Mapping[NodeId, Reply]) -> dict[NodeId, Code]:
+        """Keep signatures that hold; a brand whose signature does not is refused."""
+        plan, wrong = self.files.signed(), {}
+        for node, reply in replies.items():
+            if reply.code is not Code.OK:
+                continue
+            signature = reply.config.get("signature")
+            if isinstance(signature, bytes):
+                plan = replace(plan, signatures={**plan.signatures, node: signature})
+            if node in plan.unsigned(self.roster):
+                wrong[node] = Code.BAD_SIGNATURE
+        good = {n: s.hex() for n, s in plan.signatures.items() if n not in wrong}
+        self.files.keep_signatures(good)
+        return wrong
+
+    def _rounds(self) -> Progress:
+        files, agreed = self.files, self.files.agreed
+        keeper = Checkpoint(files.checkpoint, files.transcript)
+        stored = keeper.load()
+        progress, log = stored or (Progress(0, agreed.first), None)
+        trips = Trips(self.federation, files.run, files.folder / "trips")
+        if not stored:
+            trips.clear()
+        summing = self._summing(log)
+        log = summing.log if isinstance(summing, CoordinatorHalf) else None
+        if not stored:
+            keeper.store(progress, log)
+        coordinator = Coordinator(
+            trips,
+            agreed.algorithms["train"],
+            agreed.plan,
+            summing,
+            agreed.seed,
+            None,
+            lambda sums: {},
+            agreed.rounds,
+        )
+        void = 0
+        while progress.number < agreed.rounds:
+            began = time.monotonic()
+            try:
+                progress, void = coordinator.advance(progress, agreed.rounds), 0
+            except NoAnswer as failure:
+                void += 1
+                number = progress.number + 1
+                absent = [Absence(number, n, c) for n, c in sorted(failure.absent.items())]
+                progress = replace(progress, number=number, absences=(*progress.absences, *absent))
+            keeper.store(progress, log)
+            trips.clear()
+            taken = round(time.monotonic() - began, 3)
+            files.say("running", progress.number, seconds=taken, void=void)
+            files.took(taken)
+            _log.info("round %d: %.1f s", progress.number, taken)
+            if void >= MOST_VOID:
+                raise InputError("run", f"{void} rounds in a row had no sum", "resume it later")
+        return progress
+
+    def _summing(self, log: Log | None) -> SecureSum:
+        files, agreed = self.files, self.files.agreed
+        if not agreed.protected:
+            return PlainSum()
+        terms = Terms(self.roster, files.signed())
+        identity = load_identity(files.home)
+        if log is None:
+            atomic_write(files_beside(files.transcript).first, to_bytes(agreed.first))
+            self._record(header(terms))
+            log = Log(terms.first_root)
+        return CoordinatorHalf(identity, terms, log, self._record, self._keep)
+
+    def _record(self, line: str) -> None:
+        with self.files.transcript.open("a", encoding="utf-8") as file:
+            file.write(line + "\n")
+
+    def _keep(self, total: Ring) -> None:
+        with files_beside(self.files.transcript).sums.open("ab") as file:
+            append_sum(file, total)

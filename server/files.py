@@ -1,0 +1,121 @@
+"""The files of one run at the coordinator."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+from fl.agreement import Agreed, read
+from fl.errors import InputError
+from fl.privacy.proposal import Proposal
+from fl.privacy.secagg.identity import SignedPlan
+from fl.report.files import atomic_write
+from server.home import Home
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """``runs/NAME.HASH/`` of a run whose id is ``NAME/HASH``."""
+
+    home: Home
+    run: str
+
+    @property
+    def folder(self) -> Path:
+        """Of this run."""
+        return self.home.runs / self.run.replace("/", ".")
+
+    @property
+    def transcript(self) -> Path:
+        """Of its secure sums; sums and first state are beside it."""
+        return self.folder / "transcript.jsonl"
+
+    @property
+    def checkpoint(self) -> Path:
+        """After the last round."""
+        return self.folder / "checkpoint.npz"
+
+    @property
+    def model(self) -> Path:
+        """What was learned."""
+        return self.folder / "model.npz"
+
+    @cached_property
+    def offer(self) -> bytes:
+        """What brands are sent.
+
+        Raises:
+            InputError: there is no such run.
+        """
+        path = self.folder / "offer.json"
+        if not path.exists():
+            raise InputError("RUN", f"no run {self.run!r}", "see fl-server status")
+        return path.read_bytes()
+
+    @cached_property
+    def agreed(self) -> Agreed:
+        """The content, read."""
+        return read(json.loads(self.offer)["content"])
+
+    @property
+    def proposal(self) -> Proposal:
+        """As signed."""
+        return Proposal.from_json(json.loads(self.offer)["proposal"])
+
+    def signatures(self) -> dict[str, str]:
+        """Hex by brand, as far as brands have signed."""
+        path = self.folder / "signatures.json"
+        return dict(json.loads(path.read_bytes())) if path.exists() else {}
+
+    def keep_signatures(self, signatures: Mapping[str, str]) -> None:
+        """Store them."""
+        raw = json.dumps(dict(signatures), sort_keys=True).encode()
+        atomic_write(self.folder / "signatures.json", raw)
+
+    def signed(self) -> SignedPlan:
+        """The content with all signatures there are."""
+        found = {n: bytes.fromhex(s) for n, s in self.signatures().items()}
+        return SignedPlan(self.agreed.content, found)
+
+    def say(self, state: str, number: int, **more: object) -> None:
+        """Write ``status.json`` for people and programs that watch."""
+        values = {"state": state, "number": number, "rounds": self.agreed.rounds, **more}
+        atomic_write(self.folder / "status.json", json.dumps(values).encode())
+
+    @contextmanager
+    def held(self, seconds: float = 90.0) -> Iterator[None]:
+        """Be the only coordinator of this run: one that was given up may still be about to end.
+
+        Raises:
+            InputError: another one does not end in time.
+        """
+        end = time.monotonic() + seconds
+        with (self.folder / "lock").open("ab") as file:
+            while True:
+                try:
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    break
+                except BlockingIOError:
+                    if time.monotonic() > end:
+                        why = "another process conducts it"
+                        raise InputError("RUN", why, "stop that one, or wait for it") from None
+                    time.sleep(0.2)
+            yield
+
+    def took(self, seconds: float) -> None:
+        """Note how long one more round took, in ``seconds.json``."""
+        path = self.folder / "seconds.json"
+        known = list(json.loads(path.read_bytes())) if path.exists() else []
+        atomic_write(path, json.dumps([*known, seconds]).encode())
+
+    def status(self) -> dict[str, object]:
+        """What :meth:`say` said last."""
+        path = self.folder / "status.json"
+        values = json.loads(path.read_bytes()) if path.exists() else {"state": "new", "number": 0}
+        return dict(values)

@@ -1,0 +1,117 @@
+"""The coordinator's folder, and what ``server.toml`` says.
+
+- ``server.toml``   addresses and patience
+- ``keys/``         CA, server certificate, signing keys; private ones for their owner only
+- ``brands/``       the cards of enrolled brands
+- ``welcome/``      what each of them is sent
+- ``bundle/``       the thin Flower app that names the installed package
+- ``runs/RUN/``     plan, signatures, checkpoint, transcript, model
+- ``superlink/``    Flower's own files
+"""
+
+from __future__ import annotations
+
+import tomllib
+from dataclasses import dataclass
+from pathlib import Path
+
+from fl.errors import InputError
+from fl.privacy.policy_file import Table
+
+SERVER = """\
+# This coordinator.
+
+address = "{address}"           # host:port at which brands reach the fleet paths (the proxy)
+
+[superlink]                     # on loopback: whoever reaches this port may submit runs
+port = 9093
+
+[patience]                      # seconds
+reply = 120.0                   # a brand may take so long for one step of a round
+resend = 20.0                   # the same request again: a node answers it again from its memory
+approval = 86400.0              # people may take so long to approve a run
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """The folder, and where things are in it."""
+
+    folder: Path
+
+    @property
+    def config(self) -> Path:
+        """``server.toml``."""
+        return self.folder / "server.toml"
+
+    @property
+    def brands(self) -> Path:
+        """Cards."""
+        return self.folder / "brands"
+
+    @property
+    def welcomes(self) -> Path:
+        """What brands are sent."""
+        return self.folder / "welcome"
+
+    @property
+    def bundle(self) -> Path:
+        """The thin Flower app."""
+        return self.folder / "bundle"
+
+    @property
+    def superlink(self) -> Path:
+        """Flower's own files."""
+        return self.folder / "superlink"
+
+    @property
+    def runs(self) -> Path:
+        """A folder for each run."""
+        return self.folder / "runs"
+
+    def key(self, name: str) -> Path:
+        """One of the files in ``keys/``."""
+        return self.folder / "keys" / name
+
+
+@dataclass(frozen=True, slots=True)
+class ServerConfig:
+    """``server.toml``, read and checked.
+
+    Attributes:
+        address: ``host:port`` that brands are told.
+        port: of the SuperLink, on loopback.
+        reply, resend, approval: seconds to wait.
+    """
+
+    address: str
+    port: int
+    reply: float
+    resend: float
+    approval: float
+
+
+def read_config(home: Home) -> ServerConfig:
+    """``server.toml`` of a home.
+
+    Raises:
+        InputError: it is missing, not TOML, or has missing, unknown or wrong values.
+    """
+    where = f"server.toml {home.config}"
+    try:
+        values = tomllib.loads(home.config.read_text("utf-8"))
+    except FileNotFoundError as error:
+        raise InputError(where, "no such file", "make one with fl-server init") from error
+    except (OSError, ValueError) as error:
+        raise InputError(where, str(error).rstrip("."), "correct the file") from error
+    file = Table(where, values)
+    superlink, patience = file.table("superlink"), file.table("patience")
+    config = ServerConfig(
+        address=file.text("address"),
+        port=superlink.whole("port"),
+        reply=patience.number("reply"),
+        resend=patience.number("resend"),
+        approval=patience.number("approval"),
+    )
+    file.finish()
+    return config

@@ -1,0 +1,110 @@
+"""From an experiment's name and options to a signed offer on disk.
+
+The config is composed by ``fl-run --cfg job``, in a process of its own: the coordinator never
+imports a researcher's code, and what it composes is what ``fl-run`` would run.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import yaml
+
+from fl.agreement import Course, read
+from fl.algorithms import ALGORITHMS
+from fl.config import build, choose
+from fl.data.catalog import DATASETS
+from fl.data.columns import column
+from fl.data.schema import Schema
+from fl.doors import Training
+from fl.errors import InputError
+from fl.privacy import PLANS, SECURE_SUMS
+from fl.privacy.entries import canonical
+from fl.privacy.signing import SigningKey
+from fl.report.files import atomic_write
+from fl.tasks import TASKS
+from server.files import RunFiles
+from server.home import Home
+from server.roster import cards, load_identity, roster
+
+
+def composed(options: Sequence[str]) -> Mapping[str, Any]:
+    """The resolved config of an experiment.
+
+    Raises:
+        InputError: ``fl-run`` does not know the experiment, or an option.
+    """
+    command = [sys.executable, "-m", "experiments.run", *options, "--cfg", "job", "--resolve"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode or not done.stdout:
+        lines = done.stderr.strip().splitlines() or ["nothing was composed"]
+        raise InputError("submit", lines[-1].removeprefix("fl-run: "), "see fl-run --help")
+    values = yaml.safe_load(done.stdout)
+    if not isinstance(values, dict):
+        raise InputError("submit", "nothing was composed", "see fl-run --help")
+    return values
+
+
+def course(values: Mapping[str, Any]) -> Course:
+    """What is to be learned, how, and under which guarantee.
+
+    Raises:
+        InputError: something in it is not known, or cannot be deployed.
+    """
+    options = choose(TASKS, values["task"], "task")
+    seeds = values["seeds"]
+    return Course(
+        options=options,
+        architecture=choose(options.models, values["model"], "model"),
+        schema=_schema(values["data"]),
+        algorithm=choose(ALGORITHMS, values["algorithm"], "algorithm"),
+        plan=choose(PLANS, values["privacy"], "privacy"),
+        summing=choose(SECURE_SUMS, values["secure_sum"], "secure_sum"),
+        training=build(Training, values["training"], "training"),
+        rounds=int(values["rounds"]),
+        seed=seeds[0] if isinstance(seeds, list) else 0,
+        occasion=str(values["experiment"]),
+    )
+
+
+def propose(home: Home, values: Mapping[str, Any], requested_by: str) -> RunFiles:
+    """Draft and sign an offer for all enrolled brands; returns its files.
+
+    Raises:
+        InputError: nobody is enrolled, or the run cannot be.
+    """
+    enrolled = cards(home)
+    if not enrolled:
+        raise InputError("brands", "none is enrolled", "fl-server enrol their cards")
+    brands = roster(enrolled)
+    content = course(values).content(
+        len(brands.names),
+        run=secrets.token_bytes(16),
+        coordinator=load_identity(home).public,
+    )
+    agreed = read(content)
+    key = SigningKey.load(home.key("signing.pem"))
+    proposal = agreed.proposal(str(values["experiment"]), requested_by).signed(key)
+    offer = {"proposal": proposal.to_json(), "content": content, "roster": brands.hash.hex()}
+    files = RunFiles(home, proposal.run)
+    files.folder.mkdir(mode=0o700)
+    atomic_write(files.folder / "offer.json", canonical(json.loads(json.dumps(offer))))
+    files.say("new", 0)
+    return files
+
+
+def _schema(data: Mapping[str, Any]) -> Schema:
+    """The shared schema; of a table of one's own only what was stated, as no file is here."""
+    if data.get("name") != "table":
+        return choose(DATASETS, data, "data").load().schema
+    stated = data.get("columns") or {}
+    if not stated or not data.get("label"):
+        raise InputError("data.columns", "are not stated", "state columns and data.label")
+    columns = tuple(column(str(name), spec) for name, spec in stated.items())
+    negative = tuple(str(v) for v in data.get("negative") or ("0",))
+    return Schema(columns, str(data["label"]), str(data.get("positive", "1")), negative)

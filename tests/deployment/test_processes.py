@@ -1,0 +1,401 @@
+"""Failures of a real deployment: processes on loopback, TLS, registered keys, nginx if it is there.
+
+One world is started for the module; every test leaves it as it found it. Each test proposes a run
+of its own.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+
+from experiments.deployment.checks import audited, figures, leaks
+from experiments.deployment.world import World, has_nginx, wait
+from fl.audit.verify import audit_ledger
+from fl.errors import Code
+from fl.privacy.entries import canonical
+from fl.welcome import load_card, load_welcome, to_bytes
+from server.files import RunFiles
+from server.home import Home
+from server.proposing import propose
+from tests import postgres
+from tests.deployment.small import BRANDS, SECRET, VALUES, table, world
+
+pytestmark = pytest.mark.deployment
+BIN = Path(sys.executable).parent
+
+
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
+    made = world(tmp_path_factory.mktemp("deployment") / "w", proxy=has_nginx(), lifetime=200.0)
+    config = made.server / "server.toml"
+    patient = config.read_text().replace("reply = 120.0", "reply = 30.0")
+    config.write_text(patient.replace("resend = 20.0", "resend = 4.0"))
+    try:
+        made.start("server")
+        for brand in BRANDS:
+            made.start(brand)
+        made.ready()
+        yield made
+    finally:
+        made.stop()
+
+
+@pytest.fixture(autouse=True)
+def nothing_leaks(place: World) -> Iterator[None]:
+    yield
+    assert leaks(place, [SECRET.encode()]) == []
+
+
+def offer(place: World, rounds: int) -> RunFiles:
+    return propose(Home(place.server), {**VALUES, "rounds": rounds}, "operator")
+
+
+def follow(place: World, files: RunFiles, seconds: float = 240.0) -> tuple[int, str]:
+    """Conduct a proposed run to its end; exit code and what was said."""
+    process = place.submit(files.run, what="resume")
+    try:
+        said, _ = process.communicate(timeout=seconds)
+    finally:
+        place.kill(f"resume-{process.pid}")
+    return process.returncode, said
+
+
+def at_round(files: RunFiles, number: int) -> None:
+    wait(lambda: files.status()["number"] == number, 120, f"round {number}")
+
+
+def rounds_of(place: World, brand: str, files: RunFiles) -> int:
+    key = load_card(place.node(brand) / "card.json").ledger
+    audit = audit_ledger(place.node(brand) / "ledger.jsonl", figures, public_key=key)
+    assert audit.holds
+    return next(row.rounds for row in audit.runs if row.run == files.run)
+
+
+def test_a_run_ends_with_a_model_audited_ledgers_and_transcript(place: World) -> None:
+    files = offer(place, 2)
+    code, said = follow(place, files)
+    assert code == 0, said
+    lines: list[str] = []
+    assert audited(place, files, lines.append), "\n".join(lines)
+    assert [rounds_of(place, b, files) for b in BRANDS] == [2] * 4
+
+
+def test_a_killed_node_is_absent_comes_back_and_is_charged_only_for_what_it_did(
+    place: World,
+) -> None:
+    files = offer(place, 5)
+    process = place.submit(files.run, what="resume")
+    at_round(files, 2)
+    place.kill("d")
+    place.start("d")
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert rounds_of(place, "d", files) <= 5
+    assert [rounds_of(place, b, files) for b in "abc"] == [5] * 3
+
+
+def test_a_killed_superlink_comes_back_and_the_run_resumes_charged_once(place: World) -> None:
+    files = offer(place, 3)
+    process = place.submit(files.run, what="resume")
+    at_round(files, 1)
+    (superlink,) = place.offspring("flower-superlink --host")
+    os.kill(superlink, signal.SIGKILL)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert "taking it up again" in said
+    assert [rounds_of(place, b, files) for b in BRANDS] == [3] * 4
+
+
+@pytest.mark.parametrize("trip", [1, 3, 5])
+def test_a_killed_coordinator_resumes_within_the_round_charged_once(
+    place: World, trip: int
+) -> None:
+    files = offer(place, 2)
+    process = place.submit(files.run, what="resume")
+    at_round(files, 1)
+    path = files.folder / "trips" / f"{trip}.json"  # five trips: the last takes the masks off
+    end = time.monotonic() + 60
+    while not path.exists() and time.monotonic() < end:
+        time.sleep(0.002)
+    killed = place.offspring("bin/flwr-serverapp")
+    assert killed
+    for pid in killed:
+        os.kill(pid, signal.SIGKILL)
+    said, _ = process.communicate(timeout=300)
+    assert process.returncode == 0, said
+    assert [rounds_of(place, b, files) for b in BRANDS] == [2] * 4
+    assert audited(place, files, lambda line: None)
+
+
+def test_a_brand_that_refuses_by_policy_stops_the_run_before_any_data(place: World) -> None:
+    path = place.node("b") / "policy.toml"
+    allowed = path.read_text()
+    path.write_text(allowed.replace("epsilon_per_run = 3.5", "epsilon_per_run = 0.5"))
+    try:
+        code, said = follow(place, files := offer(place, 1))
+    finally:
+        path.write_text(allowed)
+    assert code == 1
+    assert f"b ({Code.POLICY_EPSILON})" in said
+    assert not files.model.exists()
+
+
+def test_an_offer_whose_privacy_was_changed_after_signing_is_refused_by_all(place: World) -> None:
+    files = offer(place, 2)
+    values = json.loads(files.offer)
+    values["content"]["course"]["privacy"]["config"]["clip_norm"] = 50.0
+    (files.folder / "offer.json").write_bytes(canonical(values))
+    code, said = follow(place, files)
+    assert code == 1
+    assert all(f"{b} ({Code.UNKNOWN_PLAN})" in said for b in BRANDS)
+
+
+def test_a_run_configuration_cannot_change_a_run(place: World) -> None:
+    from server.superlink import environment
+
+    files = offer(place, 2)
+    given = f'run="{files.run}" noise-multiplier=0.0'
+    asked = [BIN / "flwr", "run", place.server / "bundle", "here", "--run-config", given]
+    done = subprocess.run(
+        [*map(str, asked), "--format", "json"],
+        capture_output=True,
+        text=True,
+        env=environment(Home(place.server)),
+        check=False,
+    )
+    assert done.returncode or not json.loads(done.stdout).get("success")
+
+
+def test_a_hostile_bundle_is_refused_and_never_run(place: World, tmp_path: Path) -> None:
+    files, marker = offer(place, 2), tmp_path / "ran"
+    bundle = place.server / "bundle"
+    kept = tmp_path / "bundle"
+    shutil.copytree(bundle, kept)
+    evil = "import os, sys\n"
+    evil += f"open({str(marker)!r}, 'a').write(f'{{os.getsid(0)}} {{sys.argv}}\\n')\n"
+    (bundle / "clients").mkdir()
+    (bundle / "clients/__init__.py").write_text(evil)
+    (bundle / "clients/app.py").write_text(
+        evil + "from flwr.clientapp import ClientApp\napp = ClientApp()\n"
+    )
+    try:
+        code, said = follow(place, files)
+    finally:
+        shutil.rmtree(bundle)
+        shutil.copytree(kept, bundle)
+    assert code == 1
+    assert all(f"{b} ({Code.BUNDLE})" in said for b in BRANDS)
+    ran = marker.read_text().splitlines() if marker.exists() else []
+    sessions = {str(place.processes[brand].pid) for brand in BRANDS}
+    assert not {line.split()[0] for line in ran} & sessions, "a brand ran the bundle"
+    assert all("flwr" in line for line in ran), ran  # Flower's own, where the bundle came from
+
+
+def started_once(place: World, change: object, *, before: tuple[str, ...] = ()) -> str:
+    """What a node says that tries to connect once, from a changed copy of brand a's folder."""
+    home = place.folder / f"changed-{time.monotonic_ns()}"
+    shutil.copytree(place.node("a"), home, ignore=shutil.ignore_patterns("runs", "ledger*"))
+    config = re.sub(r"health = [0-9]+", "health = 0", (home / "node.toml").read_text())
+    (home / "node.toml").write_text(config)
+    change(home)  # type: ignore[operator]
+    asked = [*before, str(BIN / "fl-node"), "start", "--attempts", "1", "--home", str(home)]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 1, done.stderr
+    return done.stderr
+
+
+def test_a_key_that_is_not_registered_is_turned_away_with_a_reason(place: World) -> None:
+    def change(home: Path) -> None:
+        from clients.cli import command
+
+        other = home / "other"
+        assert command(["init", "--home", str(other), "--name", "a", "--new-federation-key"]) == 0
+        shutil.copy(other / "keys/supernode", home / "keys/supernode")
+        from server.certificates import brand_certificate
+
+        keys = place.server / "keys"
+        card = load_card(other / "card.json")
+        made = brand_certificate((keys / "ca.key", keys / "ca.pem"), "a", card.supernode)
+        from dataclasses import replace
+
+        changed = replace(load_welcome(home / "welcome.json"), certificate=made)
+        (home / "welcome.json").write_bytes(to_bytes(changed))
+
+    assert "registered" in started_once(place, change)
+
+
+def test_a_server_of_another_authority_is_not_believed(place: World, tmp_path: Path) -> None:
+    def change(home: Path) -> None:
+        from dataclasses import replace
+
+        from server.certificates import make_authority
+
+        make_authority(tmp_path / "ca.key", tmp_path / "ca.pem")
+        welcome = load_welcome(home / "welcome.json")
+        changed = replace(welcome, ca=(tmp_path / "ca.pem").read_text())
+        (home / "welcome.json").write_bytes(to_bytes(changed))
+
+    assert "certificate is not of the CA" in started_once(place, change)
+
+
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="the command faketime is missing")
+def test_a_clock_ten_minutes_off_is_turned_away_with_a_reason(place: World) -> None:
+    said = started_once(place, lambda home: None, before=("faketime", "-f", "-10m"))
+    assert "clock" in said
+
+
+@pytest.mark.skipif(not has_nginx(), reason="nginx is missing")
+def test_the_proxy_passes_the_fleet_paths_only_and_only_with_a_certificate(place: World) -> None:
+    import ssl
+    from http.client import HTTPSConnection
+
+    from clients.home import Home as NodeHome
+    from clients.supernode import load_key, tls
+
+    home = NodeHome(place.node("a"))
+    welcome = load_welcome(home.welcome)
+    host, port = welcome.address.split(":")
+
+    def status(path: str, context: ssl.SSLContext) -> int:
+        with closing(HTTPSConnection(host, int(port), context=context, timeout=20)) as connection:
+            connection.request("POST", path, body=b"")
+            with connection.getresponse() as answer:
+                return answer.status
+
+    known = tls(load_key(home), welcome)
+    stranger = ssl.create_default_context(cadata=welcome.ca)
+    for path in (
+        "/v1/control/start-run",
+        "/v1/control/list-runs",
+        "/v1/runtime/pull-messages",
+        "/",
+    ):
+        assert status(path, known) == 403
+    assert status("/v1/fleet/../control/list-runs", known) == 403
+    assert status("/v1/fleet/pull-messages", stranger) == 400
+    assert status("/v1/fleet/pull-messages", known) not in (400, 403, 404)
+
+
+def test_health_and_metrics_are_there_and_say_nothing_private(place: World) -> None:
+    from urllib.request import urlopen
+
+    text = (place.node("a") / "node.toml").read_text()
+    port = re.findall(r"health = ([0-9]+)", text)[0]
+    with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+        assert answer.status == 200
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        page = answer.read().decode()
+    assert "fl_node_connected 1" in page
+    assert re.search(r'fl_node_replies_total\{code="ok"\} [1-9]', page)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
+def test_a_full_disk_makes_the_brand_absent_and_loses_nothing(place: World, tmp_path: Path) -> None:
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], check=False
+    )
+    if mounted.returncode:
+        pytest.skip("a small disk cannot be mounted here")
+    home = place.node("d")
+    place.kill("d", signal.SIGTERM)
+    try:
+        shutil.copytree(home, disk / "d")
+        home.rename(home.with_name("d-kept"))
+        home.symlink_to(disk / "d")
+        place.start("d")
+        files = offer(place, 6)
+        process = place.submit(files.run, what="resume")
+        at_round(files, 2)
+        with (disk / "filler").open("wb", buffering=0) as file:
+            try:
+                while True:
+                    file.write(b"x" * 4096)
+            except OSError:
+                full = True
+        assert full
+        at_round(files, 4)
+        (disk / "filler").unlink()
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        assert rounds_of(place, "d", files) <= 6
+        assert rounds_of(place, "a", files) == 6
+    finally:
+        place.kill("d", signal.SIGTERM)
+        home.unlink()
+        home.with_name("d-kept").rename(home)
+        for name in ("ledger.jsonl", "ledger.head"):
+            if (disk / "d" / name).exists():
+                shutil.copy(disk / "d" / name, home / name)
+        subprocess.run(["umount", str(disk)], check=True)
+        place.start("d")
+        place.ready()
+
+
+SQL = """\
+[source]
+name = "sql"
+url = "{url}"
+password_file = "password"
+
+[rows]
+table = "examples"
+label = "bought"
+customer = "customer"
+
+[limits]
+rejected_share = 0.05
+stale_days = 30
+shrink_share = 0.5
+wrong_share = 0.1
+
+[refresh]
+"""
+
+
+@pytest.mark.skipif(postgres.binaries() is None, reason=postgres.MISSING)
+def test_a_database_that_is_down_at_start_or_in_mid_run_costs_rounds_never_the_run(
+    place: World,
+) -> None:
+    home = place.node("c")
+    kept = (home / "mapping.toml").read_text()
+    with postgres.server() as database:
+        table(2).to_sql("examples", database.engine(), index=False)
+        (home / "password").write_text(postgres.PASSWORD)
+        (home / "password").chmod(0o600)
+        (home / "mapping.toml").write_text(SQL.format(url=database.url))
+        try:
+            database.stop()
+            files = offer(place, 6)
+            process = place.submit(files.run, what="resume")
+            wait(lambda: files.status().get("brands", {}).get("c") == Code.FAILED, 60, "c failing")  # type: ignore[attr-defined]
+            database.start()
+            at_round(files, 2)
+            database.stop()
+            place.kill("c", signal.SIGTERM)  # what it had read is gone with it
+            place.start("c")
+            at_round(files, 4)
+            database.start()
+            said, _ = process.communicate(timeout=300)
+        finally:
+            (home / "mapping.toml").write_text(kept)
+            place.kill("c", signal.SIGTERM)
+            place.start("c")
+            place.ready()
+    assert process.returncode == 0, said
+    assert 2 <= rounds_of(place, "c", files) < 6
+    assert rounds_of(place, "a", files) == 6
+    assert leaks(place, [postgres.PASSWORD.encode()]) == []

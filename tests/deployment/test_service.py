@@ -1,0 +1,339 @@
+"""Nodes and coordinator without Flower: what is refused, what survives a crash, what is charged."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from clients.service import Service
+from experiments.deployment.rehearsal import conduct, services
+from experiments.deployment.world import World
+from fl.arrays import Arrays, from_bytes
+from fl.audit.verify import audit_ledger
+from fl.contracts import Reply, Request
+from fl.errors import Code, InputError
+from fl.federation.inprocess import InProcessFederation
+from fl.privacy.accounting import both
+from fl.privacy.entries import canonical
+from fl.privacy.signing import SigningKey
+from fl.welcome import load_card
+from server.conduct import Conduct
+from server.files import RunFiles
+from server.home import Home
+from server.roster import cards, roster
+from tests.deployment.small import BRANDS, VALUES, offered, world
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> World:
+    return world(tmp_path_factory.mktemp("made") / "w")
+
+
+@pytest.fixture
+def place(made: World, tmp_path: Path) -> World:
+    shutil.copytree(made.folder, tmp_path / "w")
+    return World(tmp_path / "w", BRANDS, False)
+
+
+@pytest.fixture
+def nodes(place: World) -> Iterator[dict[str, Service]]:
+    made = services(place)
+    yield made
+    for node in made.values():
+        node.close()
+
+
+def model(files: RunFiles) -> Arrays:
+    return from_bytes(files.model.read_bytes())
+
+
+def equal(one: Arrays, other: Arrays) -> bool:
+    return set(one) == set(other) and all(np.array_equal(one[n], other[n]) for n in one)
+
+
+def committed(place: World, brand: str) -> list[int]:
+    """Rounds that each run has committed, by a checked ledger."""
+    path = place.node(brand) / "ledger.jsonl"
+
+    def figures(event: object, delta: float) -> Mapping[str, float]:
+        found = both(event, delta)  # type: ignore[arg-type]
+        return {"pld": found.pld, "prv": found.prv, "rdp": found.rdp}
+
+    key = load_card(place.node(brand) / "card.json").ledger
+    audit = audit_ledger(path, figures, public_key=key)
+    assert audit.holds
+    return [row.rounds for row in audit.runs]
+
+
+class Killed(BaseException):
+    """The coordinator's process ends here."""
+
+
+class Dying:
+    """A federation whose coordinator is killed at its n-th trip, before or after the brands act."""
+
+    def __init__(self, nodes: Mapping[str, Service], run: str, at: int, *, after: bool) -> None:
+        asked = {brand: partial(node.answer, run) for brand, node in nodes.items()}
+        self.inner, self.left, self.after = InProcessFederation(asked), at, after
+
+    def nodes(self) -> list[str]:
+        return list(self.inner.nodes())
+
+    def ask(self, requests: Mapping[str, Request]) -> Mapping[str, Reply]:
+        self.left -= 1
+        if self.left == 0 and not self.after:
+            raise Killed
+        replies = self.inner.ask(requests)
+        if self.left == 0:
+            raise Killed
+        return replies
+
+
+def test_a_run_ends_with_a_model_one_commit_a_round_and_settled_ledgers(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    files = offered(place)
+    conduct(files, nodes)
+    assert files.status()["state"] == "done"
+    assert np.isfinite(np.concatenate([a.ravel() for a in model(files).values()])).all()
+    for brand in BRANDS:
+        assert committed(place, brand) == [4]
+        kept = from_bytes(
+            (place.node(brand) / "runs" / files.folder.name / "model.npz").read_bytes()
+        )
+        assert equal(kept, model(files))
+
+
+@pytest.fixture(scope="module")
+def whole(made: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[World, str, Arrays]:
+    """A run that is only offered, and the model that it leads to."""
+    offer = World(tmp_path_factory.mktemp("whole") / "w", BRANDS, False)
+    shutil.copytree(made.folder, offer.folder)
+    files = offered(offer, rounds=2)
+    done = World(tmp_path_factory.mktemp("done") / "w", BRANDS, False)
+    shutil.copytree(offer.folder, done.folder)
+    conduct(same := RunFiles(Home(done.server), files.run), services(done))
+    return offer, files.run, model(same)
+
+
+EARLY = [(1, False), (2, True), (5, True), (7, True)]
+TRIPS = [(trip, after) for trip in range(1, 14) for after in (False, True)]
+
+
+@pytest.mark.parametrize(
+    ("trip", "after"),
+    [pytest.param(*t, marks=[] if t in EARLY else [pytest.mark.slow]) for t in TRIPS],
+)
+def test_a_coordinator_killed_at_any_trip_resumes_to_the_same_arrays_and_one_charge(
+    whole: tuple[World, str, Arrays], tmp_path: Path, trip: int, after: bool
+) -> None:
+    offer, run, expected = whole
+    broken = World(tmp_path / "broken", BRANDS, False)
+    shutil.copytree(offer.folder, broken.folder)
+    files = RunFiles(Home(broken.server), run)
+    nodes = services(broken)
+    with pytest.raises(Killed):
+        dying = Dying(nodes, run, trip, after=after)
+        Conduct(files, roster(cards(files.home)), dying, 5.0, 0.0).run()
+    for node in nodes.values():
+        node.close()  # and the brands' processes with it
+    conduct(files, services(broken))
+    assert equal(model(files), expected)
+    for brand in BRANDS:
+        assert committed(broken, brand) == [2]
+
+
+def test_the_same_request_again_is_answered_from_memory_and_charged_once(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    files = offered(place)
+    seen: list[tuple[str, Request, Reply]] = []
+
+    def asked(brand: str, request: Request) -> Reply:
+        reply = nodes[brand].answer(files.run, request)
+        if request.kind == "train":
+            again = nodes[brand].answer(files.run, request)
+            assert again.code is reply.code
+            assert again.config == reply.config
+            assert equal(again.arrays, reply.arrays)
+            seen.append((brand, request, reply))
+        return reply
+
+    federation = InProcessFederation({brand: partial(asked, brand) for brand in BRANDS})
+    Conduct(files, roster(cards(files.home)), federation, 5.0, 0.0).run()
+    assert len(seen) == 4 * 4 * 5  # brands, rounds, trips
+    assert all(reply.code is Code.OK for _, _, reply in seen)
+    assert committed(place, "a") == [4]
+
+
+def test_a_brand_that_is_lost_for_a_round_is_absent_and_comes_back(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    files = offered(place)
+
+    def asked(brand: str, request: Request) -> Reply:
+        if brand == "d" and request.kind == "train" and request.number == 2:
+            raise RuntimeError("lost")
+        return nodes[brand].answer(files.run, request)
+
+    federation = InProcessFederation({brand: partial(asked, brand) for brand in BRANDS})
+    progress = Conduct(files, roster(cards(files.home)), federation, 5.0, 0.0).run()
+    assert [(a.number, a.brand) for a in progress.absences] == [(2, "d")]
+    assert committed(place, "d") == [3]
+
+
+def refused(files: RunFiles, nodes: Mapping[str, Service]) -> str:
+    with pytest.raises(InputError) as caught:
+        conduct(files, nodes)
+    assert not files.model.exists()
+    return str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("find", "put", "code"),
+    [
+        ("epsilon_per_run = 3.5", "epsilon_per_run = 1.0", Code.POLICY_EPSILON),
+        ('plans = ["local", "distributed"]', 'plans = ["local"]', Code.POLICY_PLAN),
+        ('"secure", "insecure_noise_for_tests"', '"secure"', Code.POLICY_NOISE),
+        ("min_customers = 100", "min_customers = 100000", Code.POLICY_CUSTOMERS),
+        ('"age", ', "", Code.POLICY_COLUMNS),
+        ("min_brands = 3", "min_brands = 5", Code.POLICY_BRANDS),
+    ],
+)
+def test_a_run_that_one_brands_policy_does_not_allow_is_refused_before_any_data(
+    place: World, nodes: dict[str, Service], find: str, put: str, code: Code
+) -> None:
+    path = place.node("b") / "policy.toml"
+    assert find in path.read_text()
+    path.write_text(path.read_text().replace(find, put))
+    assert f"b ({code})" in refused(offered(place), nodes)
+    assert committed(place, "b") == []
+
+
+def test_a_budget_that_does_not_cover_the_run_refuses_it_as_a_whole(tmp_path: Path) -> None:
+    place = world(tmp_path / "poor", lifetime=5.0)
+    first = offered(place)
+    conduct(first, services(place))
+    assert f"({Code.POLICY_LIFETIME})" in refused(offered(place), services(place))
+    assert committed(place, "a") == [4]
+
+
+def test_predictable_noise_is_refused_where_the_policy_does_not_say_rehearsal(
+    tmp_path: Path,
+) -> None:
+    place = world(tmp_path / "real", rehearsal=False)
+    assert str(Code.POLICY_NOISE) in refused(offered(place), services(place))
+
+
+@pytest.mark.parametrize("key", ["epsilon", "noise_multiplier", "clip_norm", "noise_source"])
+def test_privacy_settings_changed_after_signing_are_refused(
+    place: World, nodes: dict[str, Service], key: str
+) -> None:
+    files = offered(place)
+    offer = json.loads(files.offer)
+    offer["content"]["course"]["privacy"]["config"][key] = (
+        "secure" if key == "noise_source" else 9.0
+    )
+    raw = canonical(offer)
+    reply = nodes["a"].answer(files.run, Request("offer", 1, {}, {"offer": raw}))
+    assert reply.code in (Code.UNKNOWN_PLAN, Code.BAD_REQUEST)
+
+
+def test_a_proposal_that_says_less_than_its_content_does_is_refused(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    files = offered(place)
+    offer = json.loads(files.offer)
+    lie = files.proposal
+    key = SigningKey.load(files.home.key("signing.pem"))
+    offer["proposal"] = replace(lie, epsilon=0.1).signed(key).to_json()
+    reply = nodes["a"].answer(files.run, Request("offer", 1, {}, {"offer": canonical(offer)}))
+    assert reply.code is Code.UNKNOWN_PLAN
+
+
+def test_an_offer_of_a_stranger_is_refused(place: World, nodes: dict[str, Service]) -> None:
+    files = offered(place)
+    offer = json.loads(files.offer)
+    offer["proposal"] = files.proposal.signed(SigningKey.generate()).to_json()
+    reply = nodes["a"].answer(files.run, Request("offer", 1, {}, {"offer": canonical(offer)}))
+    assert reply.code is Code.POLICY_COORDINATOR
+
+
+def test_an_offer_for_another_roster_is_refused(place: World, nodes: dict[str, Service]) -> None:
+    files = offered(place)
+    offer = {**json.loads(files.offer), "roster": "0" * 64}
+    reply = nodes["a"].answer(files.run, Request("offer", 1, {}, {"offer": canonical(offer)}))
+    assert reply.code is Code.UNKNOWN_ROSTER
+
+
+def test_a_plan_that_not_all_brands_signed_does_not_begin(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    files = offered(place)
+    asked = Request("offer", 1, {}, {"offer": files.offer})
+    signature = nodes["a"].answer(files.run, asked).config["signature"]
+    assert isinstance(signature, bytes)
+    for given in ({}, {"a": signature.hex()}, {name: signature.hex() for name in BRANDS}):
+        begin = Request("begin", 1, {}, {"signatures": json.dumps(given).encode()})
+        assert nodes["a"].answer(files.run, begin).code is Code.UNKNOWN_PLAN
+    train = Request("train", 1, {}, {"brandagg": "open"})
+    assert nodes["a"].answer(files.run, train).code is Code.UNKNOWN_PLAN
+    assert nodes["a"].answer("another/run", train).code is Code.UNKNOWN_PLAN
+
+
+def test_where_the_policy_asks_for_a_person_the_run_waits_for_that_persons_signature(
+    place: World, nodes: dict[str, Service], tmp_path: Path
+) -> None:
+    from clients.cli import command
+
+    person = SigningKey.generate()
+    person.save(tmp_path / "ann.pem")
+    path = place.node("a") / "policy.toml"
+    people = f'mode = "signature"\n\n[approval.people]\nann = "{person.public}"\n'
+    path.write_text(path.read_text().replace('mode = "auto"\n', people))
+    files = offered(place)
+    asked = Request("offer", 1, {}, {"offer": files.offer})
+    assert nodes["a"].answer(files.run, asked).code is Code.POLICY_APPROVAL
+    home = ["--home", str(place.node("a"))]
+    assert command(["approve", *home]) == 0
+    assert (
+        command(["approve", "small", "--person", "ann", "--key", f"{tmp_path}/ann.pem", *home]) == 0
+    )
+    conduct(files, nodes)
+    assert files.status()["state"] == "done"
+
+
+def test_a_run_without_a_secure_sum_is_possible_where_all_noise_is_the_brands(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    privacy = {**VALUES["privacy"], "name": "local"}
+    files = offered(place, privacy=privacy, secure_sum={"name": "plain"})
+    for brand in BRANDS:
+        path = place.node(brand) / "policy.toml"
+        path.write_text(path.read_text().replace("min_brands = 3", "min_brands = 1"))
+    conduct(files, nodes)
+    assert committed(place, "a") == [4]
+
+
+def test_nothing_private_is_in_a_log(
+    place: World, nodes: dict[str, Service], caplog: pytest.LogCaptureFixture
+) -> None:
+    from clients.logs import JsonLines
+    from tests.deployment.small import SECRET
+
+    path = place.node("a") / "tables/examples.parquet"
+    path.write_bytes(b"broken " + SECRET.encode())
+    with caplog.at_level("INFO"):
+        files = offered(place)
+        asked = Request("offer", 1, {}, {"offer": files.offer})
+        assert nodes["a"].answer(files.run, asked).code is Code.FAILED
+    lines = [JsonLines().format(record) for record in caplog.records]
+    assert any("exception" in json.loads(line) for line in lines)
+    assert not any(SECRET in line for line in lines)

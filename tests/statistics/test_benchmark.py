@@ -1,0 +1,212 @@
+"""``task=statistics`` from the command line: released figures, refusals, the register."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from experiments.run import command
+from fl.audit.cli import command as audit
+from fl.data.schema import Number, Schema
+from fl.errors import InputError
+from fl.seeds import numpy_generator
+from fl.tasks.records import Segments
+from fl.tasks.statistics import Statistics
+from tests.runs.conftest import a_place_of_its_own  # noqa: F401
+
+SHOPS = tuple(f"shop-{i}" for i in range(6))
+COLUMNS = "data.columns={spend: {low: 0, high: 500, log: true}, visits: {low: 0, high: 20}, age: {low: 0, high: 100}, kind: {values: [new, old, none]}}"  # noqa: E501
+
+
+def table(each: int = 150) -> pd.DataFrame:
+    rng = numpy_generator(5, "benchmark")
+    n = each * len(SHOPS)
+    return pd.DataFrame(
+        {
+            "spend": rng.exponential(60, n).round(2),
+            "visits": rng.integers(1, 12, n),
+            "age": rng.integers(18, 80, n),
+            "kind": rng.choice(["new", "old"], n),
+            "bought": (rng.random(n) < 0.3).astype(int),
+            "shop": np.repeat(SHOPS, each),
+        }
+    )
+
+
+def options(*more: str, out: str = "out") -> list[str]:
+    table().to_csv("crm.csv", index=False) if not Path("crm.csv").exists() else None
+    return [
+        "data=table", "data.path=crm.csv", "data.label=bought", "data.brand_column=shop", COLUMNS,
+        "task=statistics", "task.metrics=[spend,visits]", "task.segment={column: kind}",
+        "privacy=none", "secure_sum=plain", "seeds=1", f"out={out}", *more,
+    ]  # fmt: skip
+
+
+def rows(out: str = "out") -> dict[tuple[str, str, str, str], float]:
+    found = json.loads(Path(out, "results.json").read_text())
+    return {(r["privacy"], r["arm"], r["brand"], r["metric"]): r["value"] for r in found}
+
+
+def read(out: str = "out") -> dict[str, Any]:
+    kept = json.loads(Path(out, "run.json").read_text())
+    assert isinstance(kept, dict)
+    return kept
+
+
+@pytest.mark.parametrize("sum_", ["plain", "brandagg"])
+def test_without_privacy_figures_are_those_of_pooled_rows(sum_: str) -> None:
+    assert command(options(f"secure_sum={sum_}")) == 0
+    found, data = rows(), table()
+    close = 1e-9 if sum_ == "plain" else 2e-3  # fixed point, 12 bits
+    for metric, value in (
+        ("customers", len(data)),
+        ("mean:spend", data["spend"].mean()),
+        ("mean:bought", data["bought"].mean()),
+    ):
+        assert found["none", "federated", "pooled", metric] == pytest.approx(value, rel=close)
+    new = data[data["kind"] == "new"]
+    assert found["none", "federated", "segment:new", "mean:visits"] == pytest.approx(
+        new["visits"].mean(), rel=close
+    )
+    assert found["none", "federated", "pooled", "quantile:spend:0.5"] == pytest.approx(
+        data["spend"].median(), rel=0.02
+    )
+    assert abs(found["none", "federated", "pooled", "correlation:spend:visits"]) < 0.1
+    assert found["none", "federated", "pooled", "rank_error"] < 0.002
+    assert ("none", "federated", "segment:none", "customers") not in found  # nobody is in it
+    why = next(t for t in read()["tables"] if t["title"].startswith("Which cells"))
+    outcomes = {line[0]: line[1] for line in why["lines"]}
+    assert outcomes["none"].startswith("empty")
+
+
+def test_a_guarantee_holds_for_the_run_and_every_brand_finds_its_place() -> None:
+    table(800).to_csv("crm.csv", index=False)
+    shared = ("privacy=distributed", "privacy.epsilon=2", "privacy.dropouts=0")
+    assert command(options("secure_sum=brandagg", *shared)) == 0
+    statement = read()["statements"]["federated@distributed-2"]
+    assert 1.98 < statement["customer"]["pld"] <= 2.0
+    assert len(statement["events"]) == 1 or all(statement["events"].values())
+    assert rows()["distributed", "federated", "pooled", "customers"] == pytest.approx(4800, abs=120)
+    assert audit(["epsilon", "out"]) == 0 and audit(["transcript", "out"]) == 0
+    own = [json.loads(p.read_text()) for p in Path("out/brands").glob("*.json")]
+    assert {o["brand"] for o in own} == set(SHOPS)
+    assert all(0.2 < o["place_of_own_median"]["spend"]["share_of_all_below"] < 0.8 for o in own)
+    report = Path("out/report.html").read_text()
+    assert "How to read this" in report and "Which cells are released" in report
+    assert "shop-3" not in report.split("<details")[0].split("About this run")[0]
+
+
+@pytest.mark.parametrize(
+    ("named", "more"),
+    [
+        ("data: a benchmark over 1 brand is not", ("partition=iid", "partition.brands=1")),
+        ("data: a benchmark over 4 brands is not", ("partition=iid", "partition.brands=4")),
+        ("task.metrics: no column 'income'", ("task.metrics=[income]",)),
+        ("task.metrics: 'kind' has no bounds", ("task.metrics=[kind]",)),
+        ("task: Expected metrics", ("task.metrics=[]",)),
+        ("task.segment.column: no column 'x'", ("task.segment={column: x}",)),
+        ("task.segment.edges: Expected edges", ("task.segment={column: age}",)),
+        ("task: Expected min_brands=2 >= 3", ("task.min_brands=2",)),
+        ("task: Expected quantiles", ("task.quantiles=[0.5,1.0]",)),
+        ("task.register: 2 seeds", ("task.register=r.jsonl", "seeds=2")),
+        ("privacy: brand clips", ("privacy=brand",)),
+    ],
+)
+def test_what_cannot_be_told_is_refused_with_the_reason(
+    named: str, more: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(options(*more)) == 2
+    assert capfd.readouterr().err.splitlines()[-1].startswith(f"fl-run: {named}")
+    assert not Path("out").exists()
+
+
+def test_columns_without_stated_bounds_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
+    assert command([o for o in options() if o != COLUMNS]) == 2
+    assert "data.columns: are not stated: a statistic needs public bounds" in capfd.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("column", "cell", "said"),
+    [
+        ("spend", np.nan, "column spend, row 8: value 'nan' is not a finite number"),
+        ("spend", np.inf, "column spend, row 8: value 'inf' is not a finite number"),
+        ("bought", 7, "label bought, row 8: value '7' is neither"),
+    ],
+)
+def test_a_cell_that_is_no_number_is_refused(
+    column: str, cell: float, said: str, capfd: pytest.CaptureFixture[str]
+) -> None:
+    rows_ = table()
+    rows_[column] = rows_[column].astype(float)
+    rows_.loc[7, column] = cell
+    rows_.to_csv("crm.csv", index=False)
+    assert command(options()) == 2
+    assert said in capfd.readouterr().err
+
+
+def test_an_empty_cell_counts_as_what_is_stated_for_it() -> None:
+    task = Statistics((Number("spend", 0, 100, missing=0.0),))
+    made = task.examples(pd.DataFrame({"spend": [np.nan, 500.0, -3.0]}), np.arange(3), "b")
+    assert made.x_bm[:, 0].tolist() == [0.0, 100.0, 0.0]  # and bounds are where values end
+
+
+def test_a_customer_with_several_rows_is_refused() -> None:
+    task = Statistics((Number("spend", 0, 100),))
+    with pytest.raises(InputError, match="1 customers have several rows"):
+        task.examples(pd.DataFrame({"spend": [1.0, 2.0, 3.0]}), np.array([0, 1, 1]), "brand b")
+
+
+def test_an_unlisted_category_is_counted_as_other_and_no_peeking() -> None:
+    from fl.data.columns import Category
+
+    segments = Segments(Category("kind", ("new", "old")))
+    assert segments.levels == ("(other)", "new", "old")
+    assert segments.codes(pd.DataFrame({"kind": ["old", "?", None]}), "b").tolist() == [2, 0, 0]
+
+
+@given(
+    st.lists(st.tuples(st.floats(-1e6, 1e6), st.floats(-1e6, 1e6)), min_size=1, max_size=20),
+    st.booleans(),
+    st.booleans(),
+)
+def test_a_customer_adds_at_most_one(
+    cells: list[tuple[float, float]], labelled: bool, by_segment: bool
+) -> None:
+    """Whatever its numbers are: every vector's norm is at most 1, so nothing is clipped away."""
+    numbers = (Number("a", 0, 10, log=True), Number("b", -5, 5))
+    task = Statistics(
+        numbers,
+        Schema(numbers, "y") if labelled else None,
+        Segments(numbers[1], (0.0, 2.0)) if by_segment else None,
+    )
+    rows_ = pd.DataFrame(cells, columns=["a", "b"]).assign(y=1)
+    batch = task.examples(rows_, np.arange(len(rows_)), "b")
+    found = task.evaluate(task.model(None), batch)  # type: ignore[arg-type]
+    for name, zero in task.statistics().items():
+        vectors = np.asarray(found[name], np.float64)
+        assert vectors.shape == (len(rows_), *zero.shape)
+        assert np.linalg.norm(vectors.reshape(len(rows_), -1), axis=1).max() <= 1 + 1e-9
+
+
+def test_a_repeated_query_over_a_changed_cohort_is_refused(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """The register lies outside of the run; the same brands again and another period are fine."""
+    register = ("task.register=releases.jsonl", "task.period=2024")
+    assert command(options(*register, out="a")) == 0
+    assert command(options(*register, out="b")) == 0
+    one_less = "partition.exclude=[shop-5]"
+    assert command(options(*register, one_less, out="c")) == 2
+    assert "brands that differ by 1" in capfd.readouterr().err and not Path("c").exists()
+    assert command(options(register[0], "task.period=2025", one_less, out="d")) == 0
+    assert len(Path("releases.jsonl").read_text().splitlines()) == 3
+    Path("releases.jsonl").write_text("{}\n")
+    assert command(options(*register, out="e")) == 2
+    assert "line 1 of 'releases.jsonl' is no past release" in capfd.readouterr().err

@@ -1,0 +1,242 @@
+"""Disclosure rules under masks: what would show a brand is never sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from experiments.journal import Journal
+from experiments.questions.asking import Answered, Place, ask, in_force
+from experiments.questions.benchmark import spread_of
+from fl.algorithms.disclosure import REASONS, Disclosure
+from fl.arrays import Arrays
+from fl.contracts import Floats
+from fl.data.columns import Category, Number
+from fl.doors import Counted, Query
+from fl.errors import InputError
+from fl.privacy import CustomerPrivacy, NoPrivacy, PlainSum, Plan
+from fl.privacy.releases import Release, refuse_differencing
+from fl.privacy.secagg import BrandAgg
+from fl.round import carry_out, states
+from fl.tasks.records import Segments
+from fl.tasks.statistics import Statistics
+
+KINDS = ("new", "old")
+TASK = Statistics((Number("spend", 0, 100),), None, Segments(Category("kind", KINDS)))
+
+
+def rules(**changed: float) -> Disclosure:
+    made = Disclosure(
+        len(TASK.cells), len(TASK.values), TASK.widths, count_weight=TASK.count_weight
+    )
+    return replace(made, **{"min_customers": 10.0, **changed})  # type: ignore[arg-type]
+
+
+def rows(new: int, old: int, spend: float = 50.0) -> pd.DataFrame:
+    return pd.DataFrame({"spend": spend, "kind": ["new"] * new + ["old"] * old})
+
+
+def answer(
+    tmp_path: Path,
+    brands: Mapping[str, pd.DataFrame],
+    plan: Plan | None = None,
+    summing: PlainSum | BrandAgg | None = None,
+    **changed: float,
+) -> Answered:
+    place = Place(
+        tmp_path, Journal(tmp_path / "work"), summing or PlainSum(), 0, "x", True, lambda n: None
+    )
+    own = {b: TASK.examples(t, np.arange(len(t)), b) for b, t in brands.items()}
+    plan, made = plan or NoPrivacy(), rules(**changed)
+    spread = spread_of(in_force(plan, made, len(own)), made.share_own)
+    return ask(place, own, TASK, replace(made, spread=spread), plan)
+
+
+def outcome(answered: Answered) -> dict[str, str]:
+    why = np.asarray(answered.state["reasons"]).astype(int)
+    return {cell: REASONS[reason] for cell, reason in zip(TASK.cells, why, strict=True)}
+
+
+EVEN = {f"b{i}": rows(20, 20) for i in range(6)}
+
+
+def test_a_cell_without_a_large_brand_is_released(tmp_path: Path) -> None:
+    found = outcome(answer(tmp_path, EVEN))
+    assert found["all"] == found["new"] == found["old"] == "released"
+    assert found["(other)"].startswith("empty")
+
+
+def test_a_dominant_brand_is_not_shown(tmp_path: Path) -> None:
+    """By its customers in one segment, by its money in the other; all customers stay apart too."""
+    found = outcome(answer(tmp_path, {**EVEN, "b0": rows(150, 100)}))
+    assert found["new"] == found["all"] == "one brand dominates"
+    found = outcome(
+        answer(
+            tmp_path / "money", {b: rows(20, 20, 1.0) for b in EVEN} | {"b0": rows(20, 20, 100.0)}
+        )
+    )
+    assert {w for w in found.values() if "empty" not in w} == {"one brand dominates"}
+
+
+def test_two_colluding_brands_cannot_find_the_others_by_subtraction(tmp_path: Path) -> None:
+    """43 % and 43 %: neither dominates alone, but what is left of them is 14 %."""
+    pair = {**{f"b{i}": rows(7, 20) for i in range(4)}, "x": rows(86, 20), "y": rows(86, 20)}
+    found = outcome(answer(tmp_path, pair))
+    assert found["new"] == "two brands dominate" and found["old"] != "two brands dominate"
+
+
+def test_a_brand_is_not_estimated_too_closely(tmp_path: Path) -> None:
+    """45 % and 40 % pass a pair rule of 90 %; what is left, 15 %, is below 40 % of the largest."""
+    brands = {**{f"b{i}": rows(15, 20) for i in range(5)}, "x": rows(225, 20), "y": rows(200, 20)}
+    assert outcome(answer(tmp_path / "a", brands, pair=0.91, p_percent=10))["new"] == "released"
+    found = outcome(answer(tmp_path / "b", brands, pair=0.91, p_percent=40))
+    assert found["new"] == "a brand could be estimated too closely"
+
+
+def test_too_few_brands_and_too_few_customers_are_told_apart(tmp_path: Path) -> None:
+    brands = {f"b{i}": rows(20 if i < 4 else 0, 1) for i in range(6)}
+    found = outcome(answer(tmp_path, brands))
+    assert found["new"] == "too few brands contribute" and found["old"] == "too few customers"
+
+
+def test_a_single_suppressed_cell_takes_another_with_it(tmp_path: Path) -> None:
+    """All customers less the released segment would be the suppressed one."""
+    task_cells = {f"b{i}": rows(20, 20) for i in range(6)} | {"b6": rows(0, 60)}
+    odd = {
+        b: pd.concat([t, pd.DataFrame({"spend": 50.0, "kind": ["?"] * 20})])
+        for b, t in task_cells.items()
+    }
+    odd["b6"] = pd.DataFrame({"spend": 50.0, "kind": ["old"] * 130 + ["new"] * 20 + ["?"] * 20})
+    found = outcome(answer(tmp_path, odd))
+    assert found["old"] == "one brand dominates" and found["all"] == "released"
+    hidden = [cell for cell, why in found.items() if "subtraction" in why]
+    assert len(hidden) == 1 and hidden[0] in ("new", "(other)")
+
+
+def test_nothing_of_a_suppressed_cell_is_sent() -> None:
+    """Not by a single brand, whatever its customers are."""
+    asked = rules()
+    state = [*states(asked, asked.init({}), 4)][3]
+    state = {**state, "reasons": np.array([0.0, 0.0, 3.0, 0.0])}
+
+    class Door:
+        def answer(self, ask: Query) -> Counted:
+            return Counted({"cells": np.ones(sum(TASK.widths))}, 1.0)
+
+    update, _ = carry_out(asked.local(asked.broadcast(state), {}), Door())  # type: ignore[arg-type]
+    parts = np.split(np.asarray(update.sums["cells"]), np.cumsum(TASK.widths)[:-1])
+    assert [bool(part.any()) for part in parts] == [True, True, False, True]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 60), min_size=5, max_size=8))
+def test_no_released_cell_breaks_a_rule(sizes: list[int]) -> None:
+    """The rules as a trusted party would test them on the exact shares."""
+    asked = rules(min_customers=1.0)
+    own = {f"b{i}": _totals(rows(n, 10)) for i, n in enumerate(sizes)}
+    total = sum(own.values(), np.zeros_like(own["b0"]))
+    state: Arrays = {**asked.init({}), "stage": np.ones(()), "totals": total}
+    large = sum((asked._large(x, total) for x in own.values()), np.zeros_like(total))
+    state = asked.apply(state, {"large": large})
+    tested = [asked._tested(x, total, large) for x in own.values()]
+    said = {n: sum(np.asarray(t[n], np.float64) for t in tested) for n in tested[0]}
+    reasons = np.asarray(asked.apply(state, said)["reasons"])  # type: ignore[arg-type]
+    for cell in np.flatnonzero(reasons == 0):
+        shares = sorted((float(x[cell, 0] / total[cell, 0]) for x in own.values()), reverse=True)
+        rest = 1 - shares[0] - shares[1]
+        assert shares[0] <= 0.5 + 1e-9 and shares[0] + shares[1] <= 0.85 + 1e-9
+        assert rest >= 0.1 * shares[0] - 1e-9
+        assert cell == 0 or sum(s > 0 for s in shares) >= 5
+
+
+def _totals(table: pd.DataFrame) -> Floats:
+    found = TASK.evaluate(TASK.model(None), TASK.examples(table, np.arange(len(table)), "b"))  # type: ignore[arg-type]
+    return np.asarray(found["totals"], np.float64).sum(0)
+
+
+# ------------------------------------------------------------------------------- with a guarantee
+
+
+@pytest.mark.parametrize("name", ["local", "distributed"])
+def test_under_a_guarantee_the_same_brands_are_caught(tmp_path: Path, name: str) -> None:
+    many = {f"b{i}": rows(400, 400) for i in range(6)}
+    plan = CustomerPrivacy(name, epsilon=2.0, dropouts=0)
+    summing = BrandAgg(min_brands=5) if name == "distributed" else PlainSum()
+    spread = plan.enrolled(6)
+    found = answer(tmp_path / "even", many, spread, summing)
+    assert outcome(found)["all"] == outcome(found)["new"] == "released"
+    counted = np.asarray(found.state["totals"])[:, 0] / TASK.count_weight
+    assert abs(counted[0] - 4800) < 600 and abs(counted[2] - 2400) < 600
+    large = outcome(answer(tmp_path / "odd", {**many, "b0": rows(4000, 400)}, spread, summing))
+    assert large["new"] == "one brand dominates"
+
+
+def test_a_flag_is_made_of_an_answer_with_all_noise() -> None:
+    """Under shared noise, what a brand says of its own share is private by itself."""
+    from fl.round import rehearse
+
+    asked = rules()
+    wanted = [a.statistic for s in states(asked, asked.init({}), 4) for a in rehearse(asked, s)
+              if isinstance(a, Query)]  # fmt: skip
+    assert [(w.parts, w.alone) for w in wanted] == [
+        (("totals",), False), (("totals",), True), (("totals",), True), (("cells",), False)
+    ]  # fmt: skip
+    assert sum(w.share for w in wanted) == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"min_brands": 2}, {"min_customers": 0}, {"single": 0.9}, {"pair": 1.0}, {"p_percent": 0},
+        {"share_totals": 0.0}, {"share_own": 0.95},
+    ],
+)  # fmt: skip
+def test_rules_that_protect_nobody_are_refused(wrong: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match="Expected"):
+        rules(**wrong)
+
+
+# ---------------------------------------------------------------------------- one release, another
+
+BRANDS = tuple(f"b{i:02d}" for i in range(12))
+FIRST = Release("panel 2024", BRANDS)
+
+
+@pytest.mark.parametrize(
+    ("cohort", "subject", "fine"),
+    [
+        (BRANDS, "panel 2024", True),  # the same brands again
+        (BRANDS[:-1], "panel 2024", False),  # one left: the difference is its part
+        ((*BRANDS, "new"), "panel 2024", False),  # one came
+        (BRANDS[:-4], "panel 2024", False),
+        (BRANDS[:-5], "panel 2024", True),  # a difference of five is a cell of five
+        ((*BRANDS[5:], *(f"n{i}" for i in range(4))), "panel 2024", False),
+        (BRANDS[:-1], "panel 2025", True),  # fresh data
+    ],
+)
+def test_a_changed_cohort_is_held_against_the_past(
+    cohort: tuple[str, ...], subject: str, fine: bool
+) -> None:
+    new = Release(subject, tuple(sorted(cohort)))
+    if fine:
+        refuse_differencing([FIRST], new, 5)
+        return
+    with pytest.raises(InputError, match="differ by"):
+        refuse_differencing([FIRST], new, 5)
+
+
+def test_three_releases_together_may_not_single_out_a_brand() -> None:
+    """Each pair differs by five and more, but A + B - C is b00's part twice over."""
+    a = Release("x", BRANDS[:6])
+    b = Release("x", ("b00", *BRANDS[6:]))
+    c = Release("x", BRANDS)
+    refuse_differencing([a], b, 5)
+    with pytest.raises(InputError, match="a combination of sums is one brand's part"):
+        refuse_differencing([a, b], c, 5)
