@@ -12,12 +12,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl.errors import InputError
-from fl.privacy.policy_file import Table
+from fl.privacy.policy_file import settings_of
 
 NODE = """\
 # This brand's node. Paths are relative to this file.
@@ -103,14 +101,7 @@ def read_config(home: Home) -> NodeConfig:
     Raises:
         InputError: it is missing, not TOML, or has missing, unknown or wrong values.
     """
-    where = f"node.toml {home.config}"
-    try:
-        values = tomllib.loads(home.config.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(where, "no such file", "make a node with fl-node init") from error
-    except (OSError, ValueError) as error:
-        raise InputError(where, str(error).rstrip("."), "correct the file") from error
-    file = Table(where, values)
+    file = settings_of(f"node.toml {home.config}", home.config, "make a node with fl-node init")
     data, ports = file.table("data"), file.table("ports")
     config = NodeConfig(
         name=file.text("name"),

@@ -6,7 +6,6 @@ It holds no password and no customer. Like the policy, it is not believed where 
 from __future__ import annotations
 
 import datetime as dt
-import stat
 import tomllib
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from fl.config import build, choose, group
 from fl.data.mapping import SOURCES, Mapped, Source
 from fl.data.sources_files import Reader
 from fl.errors import InputError
+from fl.privacy.policy_file import text_of_owner
 
 SAMPLE = """\
 # What this brand's tables mean. Read from this disk before every run; `fl-node check` tells what is
@@ -136,15 +136,7 @@ def read_mapping(path: Path) -> Site:
         InputError: missing, writable by others, not TOML, an unknown or missing key, a wrong value.
     """
     where = f"mapping {path.name}"
-    try:
-        mode, text = path.stat().st_mode, path.read_text("utf-8")
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise InputError(where, why, "check the path, or write a sample (fl-node init)") from error
-    except UnicodeDecodeError as error:
-        raise InputError(where, "is not UTF-8", "save it as UTF-8") from error
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise InputError(where, "others may write it", "chmod go-w it, and check its content")
+    text = text_of_owner(where, path, "write a sample (fl-node init)")
     try:
         values = {key: _plain(value) for key, value in tomllib.loads(text).items()}
     except tomllib.TOMLDecodeError as error:

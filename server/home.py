@@ -11,12 +11,10 @@
 
 from __future__ import annotations
 
-import tomllib
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl.errors import InputError
-from fl.privacy.policy_file import Table
+from fl.privacy.policy_file import settings_of
 
 SERVER = """\
 # This coordinator.
@@ -97,14 +95,7 @@ def read_config(home: Home) -> ServerConfig:
     Raises:
         InputError: it is missing, not TOML, or has missing, unknown or wrong values.
     """
-    where = f"server.toml {home.config}"
-    try:
-        values = tomllib.loads(home.config.read_text("utf-8"))
-    except FileNotFoundError as error:
-        raise InputError(where, "no such file", "make one with fl-server init") from error
-    except (OSError, ValueError) as error:
-        raise InputError(where, str(error).rstrip("."), "correct the file") from error
-    file = Table(where, values)
+    file = settings_of(f"server.toml {home.config}", home.config, "make one with fl-server init")
     superlink, patience = file.table("superlink"), file.table("patience")
     config = ServerConfig(
         address=file.text("address"),

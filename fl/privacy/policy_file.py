@@ -147,6 +147,42 @@ class Table:
         return InputError(f"{self._where} {key}", f"is not {expected}", f"give {expected}")
 
 
+def text_of_owner(where: str, path: Path, make: str) -> str:
+    """The text of a file that decides what a brand does; ``make`` says how to begin one.
+
+    Guarantee: a file that others may write is not believed.
+
+    Raises:
+        InputError: missing, not UTF-8, or writable by others.
+    """
+    try:
+        mode, text = path.stat().st_mode, path.read_text("utf-8")
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise InputError(where, why, f"check the path, or {make}") from error
+    except UnicodeDecodeError as error:
+        raise InputError(where, "is not UTF-8", "save it as UTF-8") from error
+    if mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise InputError(where, "others may write it", "chmod go-w it, then check its content")
+    return text
+
+
+def settings_of(where: str, path: Path, make: str) -> Table:
+    """The tables of a file of settings; ``make`` says how to begin one.
+
+    Guarantee: nothing is taken yet; :meth:`Table.finish` names what nobody asked for.
+
+    Raises:
+        InputError: missing, or not TOML.
+    """
+    try:
+        return Table(where, tomllib.loads(path.read_text("utf-8")))
+    except FileNotFoundError as error:
+        raise InputError(where, "no such file", make) from error
+    except (OSError, ValueError) as error:
+        raise InputError(where, str(error).rstrip("."), "correct the file") from error
+
+
 @contextmanager
 def reading(path: Path) -> Iterator[Table]:
     """The tables of a policy file; after the block every key must have been taken.
@@ -157,15 +193,7 @@ def reading(path: Path) -> Iterator[Table]:
         InputError: missing, writable by others, not TOML, an unknown key, or a value out of range.
     """
     where = f"policy {path}"
-    try:
-        mode, text = path.stat().st_mode, path.read_text("utf-8")
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise InputError(where, why, "check the path, or write a template") from error
-    except UnicodeDecodeError as error:
-        raise InputError(where, "is not UTF-8", "save it as UTF-8") from error
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise InputError(where, "others may write to it", "chmod go-w, then check its content")
+    text = text_of_owner(where, path, "write a template")
     try:
         file = Table(where, tomllib.loads(text))
         yield file
