@@ -11,23 +11,17 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import json
-import os
-import platform
 import resource
-import sys
 import time
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from experiments.bench.published import Row, publish, row
 from fl.data.identity import Resolved, Rules, resolve
-from fl.report.files import atomic_write
 from fl.seeds import numpy_generator
 
-Row = dict[str, str | float]
 KEY = b"a key for measurements only....."
 
 
@@ -71,24 +65,20 @@ def measure(identifiers: int) -> list[Row]:
     hashing = time.perf_counter() - began
     case = f"{sum(found.identifiers.values())} identifiers"
     return [
-        _row(case, "seconds", seconds, "s"),
-        _row(case, "processor", used, "s"),
-        _row(case, "over_hashing_alone", seconds / hashing, "ratio"),
-        _row(case, "peak_memory", _peak() / 2**20, "GiB"),
-        _row(case, "peak_memory_before", before / 2**20, "GiB"),
-        _row(case, "records", len(names), "records"),
-        _row(case, "customers", len(found.pseudonym), "customers"),
-        _row(case, "conflicts", len(found.conflicts), "conflicts"),
+        row(case, "seconds", seconds, "s"),
+        row(case, "processor", used, "s"),
+        row(case, "over_hashing_alone", seconds / hashing, "ratio"),
+        row(case, "peak_memory", _peak() / 2**20, "GiB"),
+        row(case, "peak_memory_before", before / 2**20, "GiB"),
+        row(case, "records", len(names), "records"),
+        row(case, "customers", len(found.pseudonym), "customers"),
+        row(case, "conflicts", len(found.conflicts), "conflicts"),
     ]
 
 
 def _peak() -> float:
     """Peak resident memory of this process in KiB."""
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
-
-
-def _row(case: str, metric: str, value: float, unit: str) -> Row:
-    return {"case": case, "metric": metric, "value": value, "unit": unit}
 
 
 def main() -> None:
@@ -98,19 +88,7 @@ def main() -> None:
     parser.add_argument("--identifiers", type=int, default=1_000_000)
     asked = parser.parse_args()
     measured = measure(asked.identifiers)
-    machine = {
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-    }
-    packages = ("pandas", "scipy", "phonenumbers")
-    versions = {"python": sys.version.split()[0], **{p: metadata.version(p) for p in packages}}
-    content = {"bench": "identity", "rows": measured, "machine": machine, "versions": versions}
-    atomic_write(asked.out, (json.dumps(content, indent=1) + "\n").encode())
-    for row in measured:
-        sys.stdout.write(
-            f"{row['case']:<22} {row['metric']:<20} {row['value']:.4g} {row['unit']}\n"
-        )
+    publish(asked.out, "identity", measured, ("pandas", "scipy", "phonenumbers"))
 
 
 if __name__ == "__main__":

@@ -8,24 +8,18 @@ departments and weeks on the same lines, in turn. Goal: all lines in under 15 s,
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import sys
 import time
 from collections.abc import Callable
-from importlib import metadata
 from pathlib import Path
 from statistics import median
 
 import pandas as pd
 
+from experiments.bench.published import Row, publish, row
 from fl.data.panel import transactions
 from fl.data.portrait import Portrait
 from fl.data.portrait_features import portraits
-from fl.report.files import atomic_write
 
-Row = dict[str, str | float]
 CUTOFF = pd.Timestamp("2018-01-01")
 _DEPARTMENTS = ("grocery", "drug_gm", "produce", "meat", "pastry", "deli", "floral", "nutrition")
 _KEYS = ("household_id", "department", "week")
@@ -64,11 +58,11 @@ def measure(repeats: int) -> list[Row]:
         theirs.append(_seconds(lambda: lines.groupby(list(_KEYS))["sales_value"].sum()))
     case = f"{len(log)} lines, {households} households, {len(HOW.columns())} features"
     return [
-        _row(case, "reading", reading, "s"),
-        _row(case, "portraits_median", median(ours), "s"),
-        _row(case, "reading_and_portraits", reading + median(ours), "s"),
-        _row(case, "reading_and_portraits_processor", used, "s"),
-        _row(case, "over_one_groupby", median(ours) / median(theirs), "ratio"),
+        row(case, "reading", reading, "s"),
+        row(case, "portraits_median", median(ours), "s"),
+        row(case, "reading_and_portraits", reading + median(ours), "s"),
+        row(case, "reading_and_portraits_processor", used, "s"),
+        row(case, "over_one_groupby", median(ours) / median(theirs), "ratio"),
     ]
 
 
@@ -78,10 +72,6 @@ def _seconds(work: Callable[[], object]) -> float:
     return time.perf_counter() - began
 
 
-def _row(case: str, metric: str, value: float, unit: str) -> Row:
-    return {"case": case, "metric": metric, "value": value, "unit": unit}
-
-
 def main() -> None:
     """Measure and write ``--out``."""
     parser = argparse.ArgumentParser(prog="experiments.bench.portrait", description=__doc__)
@@ -89,16 +79,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     measured = measure(asked.repeats)
-    machine = {
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-    }
-    versions = {"python": sys.version.split()[0], "pandas": metadata.version("pandas")}
-    content = {"bench": "portrait", "rows": measured, "machine": machine, "versions": versions}
-    atomic_write(asked.out, (json.dumps(content, indent=1) + "\n").encode())
-    for row in measured:
-        sys.stdout.write(f"{row['metric']:<32} {row['value']:.4g} {row['unit']}\n")
+    publish(asked.out, "portrait", measured, ("pandas",))
 
 
 if __name__ == "__main__":

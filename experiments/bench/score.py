@@ -11,15 +11,11 @@ the time on the clock, which does, stands the processor time. Rows
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import resource
 import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 from statistics import median
 
@@ -28,13 +24,12 @@ import pandas as pd
 
 from clients.brand_data import write_samples
 from clients.received import Received, save
+from experiments.bench.published import Row, publish, row
 from fl.data.schema import Category, Number, Schema
 from fl.models import MODELS
 from fl.models.parameters import parameters
-from fl.report.files import atomic_write
 from fl.seeds import numpy_generator, torch_generator
 
-Row = dict[str, str | float]
 SCHEMA = Schema(
     (
         *(Number(f"x{i}", 0, 100, log=i % 2 == 0) for i in range(32)),
@@ -99,11 +94,11 @@ def measure(customers: int, repeats: int) -> list[Row]:
         of = f"{case}, {customers} customers" if case in MODELS else case
         walls, used = zip(*times, strict=True)
         figures = {"median": median(walls), "slowest": max(walls), "processor": median(used)}
-        found += [_row(of, metric, value, "s") for metric, value in figures.items()]
+        found += [row(of, metric, value, "s") for metric, value in figures.items()]
         if case in MODELS:
             alone = [wall for wall, _ in taken["imports"]]
             ratio = median(a / b for a, b in zip(walls, alone, strict=True))
-            found.append(_row(of, "over_imports", ratio, "ratio"))
+            found.append(row(of, "over_imports", ratio, "ratio"))
     return found
 
 
@@ -120,10 +115,6 @@ def seconds(arguments: list[str]) -> tuple[float, float]:
     return wall, now.ru_utime + now.ru_stime - used.ru_utime - used.ru_stime
 
 
-def _row(case: str, metric: str, value: float, unit: str) -> Row:
-    return {"case": case, "metric": metric, "value": round(value, 4), "unit": unit}
-
-
 def main() -> None:
     """Measure and write ``--out``."""
     parser = argparse.ArgumentParser(prog="experiments.bench.score", description=__doc__)
@@ -132,19 +123,7 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=5)
     asked = parser.parse_args()
     measured = measure(asked.customers, asked.repeats)
-    machine = {
-        "platform": platform.platform(),
-        "cores": os.cpu_count(),
-        "load": os.getloadavg()[0],
-    }
-    packages = ("torch", "pandas", "scipy")
-    versions = {"python": sys.version.split()[0], **{p: metadata.version(p) for p in packages}}
-    content = {"bench": "score", "rows": measured, "machine": machine, "versions": versions}
-    atomic_write(asked.out, (json.dumps(content, indent=1) + "\n").encode())
-    for row in measured:
-        sys.stdout.write(
-            f"{row['case']:<28} {row['metric']:<13} {row['value']:.4g} {row['unit']}\n"
-        )
+    publish(asked.out, "score", measured, ("torch", "pandas", "scipy"))
 
 
 if __name__ == "__main__":
