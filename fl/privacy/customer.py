@@ -268,6 +268,11 @@ class CustomerPrivacy:
         """Every brand counts the same. Guarantee: does not depend on the data."""
         return 1.0
 
+    @property
+    def most_weight(self) -> float:
+        """1, or for a gradient the public number of customers in it. Guarantee: public."""
+        return max(1.0, self._expected)
+
     def bound(self, update: Update, limits: Limits | None) -> Update:
         """The update as it is. Guarantee: the doors have bounded and noised it already."""
         return update

@@ -62,6 +62,8 @@ def _resume(asked: argparse.Namespace) -> int:
     files = RunFiles(Home(asked.home), asked.run)
     if files.offer and files.status()["state"] == "done":
         raise InputError("RUN", "is done already", "see its model.npz")
+    if "why" in files.status():  # it stopped once: that is no news any more
+        files.say("resuming", files.number)
     return _conducted(files, asked.detach)
 
 
