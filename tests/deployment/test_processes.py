@@ -88,8 +88,12 @@ def at_round(files: RunFiles, number: int) -> None:
 
 
 def booked(place: World, brand: str) -> Sequence[RunRow]:
+    """A brand's runs by its checked ledger; none before it has booked anything."""
+    path = place.node(brand) / "ledger.jsonl"
+    if not path.exists():
+        return ()
     key = load_card(place.node(brand) / "card.json").ledger
-    audit = audit_ledger(place.node(brand) / "ledger.jsonl", figures, public_key=key)
+    audit = audit_ledger(path, figures, public_key=key)
     assert audit.holds
     return audit.runs
 
@@ -175,6 +179,28 @@ def test_a_brand_that_refuses_by_policy_stops_the_run_before_any_data(place: Wor
     assert code == 1
     assert f"b ({Code.POLICY_EPSILON})" in said
     assert not files.model.exists()
+
+
+def test_a_budget_that_is_gone_in_mid_run_makes_the_brand_absent_and_refuses_the_next(
+    place: World,
+) -> None:
+    """A run is reserved whole, so only a steward who lowers the budget can end it in mid-run."""
+    files = offer(place, 6)
+    process = place.submit(files.run, what="resume")
+    at_round(files, 2)
+    with policies(place, "c", "epsilon_lifetime = 200.0", "epsilon_lifetime = 0.5"):
+        place.kill("c", signal.SIGTERM)
+        place.start("c")
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        code, why = follow(place, offer(place, 1))
+    assert code == 1
+    assert f"c ({Code.POLICY_LIFETIME})" in why
+    assert 2 <= rounds_of(place, "c", files) < 6
+    assert [rounds_of(place, b, files) for b in "abd"] == [6] * 3
+    stored = Checkpoint(files.checkpoint, files.transcript).load()
+    assert stored is not None
+    assert str(Code.POLICY_LIFETIME) in {a.code for a in stored[0].absences}
 
 
 def test_an_offer_whose_privacy_was_changed_after_signing_is_refused_by_all(place: World) -> None:
