@@ -68,7 +68,8 @@ def preference(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
     return {
         "catalogue": {
             "items": schema.sizes[0] - 1,
-            "negatives": "99 drawn evenly from items the customer does not have, in expectation",
+            "negatives": "99 evenly from items the customer does not have, "
+            f"{getattr(how.options, 'negatives', 'expected')}",
         },
         "recommending": recommending(how, pieces),
     }

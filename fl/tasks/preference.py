@@ -40,6 +40,7 @@ from fl.tasks.ranking import (
     LOSS_LIMIT,
     TOP,
     bounded_log_loss,
+    drawn,
     gains,
     marked,
     mean_over,
@@ -203,10 +204,12 @@ class Preference:
         out_bn = wanted_bn | owned_bn if self.how.new_only else wanted_bn
         fresh_bn = ~(wanted_bn | owned_bn)  # what negatives are drawn from
         rivals_bk = np.repeat(fresh_bn.sum(1)[:, None], next_bk.shape[1], 1)
-        each = [
-            *gains(ranks(score_bn, place_bk, out_bn)),
-            *sampled_gains(ranks(score_bn, place_bk, ~fresh_bn), rivals_bk),
-        ]
+        each = [*gains(ranks(score_bn, place_bk, out_bn))]
+        if self.how.negatives == "drawn":
+            rivals_bn = drawn(fresh_bn, batch.item_bl.numpy())
+            each += gains(ranks(score_bn, place_bk, ~rivals_bn))
+        else:
+            each += sampled_gains(ranks(score_bn, place_bk, ~fresh_bn), rivals_bk)
         means = [mean_over(x, next_bk != 0) for x in each]
         ones_b = np.ones(len(batch))
         return np.column_stack([ones_b, loss_b, *means, self.items * ones_b, recommended(score_bn)])
@@ -225,6 +228,8 @@ class PreferenceOptions:
             2018, equation 6, with one); ``squared``, of the whole catalogue, for the factorisation
             and for it alone. A privacy plan needs ``softmax`` or ``squared``.
         sampled: >= 1.
+        negatives: of the metrics "of 100", the ``expected`` value over all draws of 99 items that
+            the customer does not have, or that of the 99 ``drawn`` for each row.
         new_only: customers want what they do not have yet: their items are not recommended.
         coverage: count which items are recommended at all; a number for each item travels.
     """
@@ -234,6 +239,7 @@ class PreferenceOptions:
     targets: int = 20
     loss: str = "softmax"
     sampled: int = 256
+    negatives: str = "expected"
     new_only: bool = False
     coverage: bool = True
 
@@ -254,6 +260,8 @@ class PreferenceOptions:
             )
         if self.loss not in (known := ("softmax", "sampled_softmax", "bce", "squared")):
             raise ValueError(f"Expected loss={self.loss!r} to be one of {known}.")
+        if self.negatives not in ("expected", "drawn"):
+            raise ValueError(f"Expected negatives={self.negatives!r}: expected or drawn.")
 
     def task(self, schema: Schema, architecture: RecommenderConfig) -> Preference:
         """The task with this catalogue.

@@ -239,6 +239,7 @@ def test_options_out_of_range_are_refused() -> None:
         lambda: Factorisation(unobserved=0.0),
         lambda: worlds.task(Popularity(), loss="hinge"),
         lambda: worlds.task(Popularity(), length=1),
+        lambda: worlds.task(Popularity(), negatives="all"),
         lambda: Training(optimizer="lion"),
         lambda: Training(optimizer="adam", momentum=0.9),
     ):
