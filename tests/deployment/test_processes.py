@@ -203,6 +203,25 @@ def test_a_budget_that_is_gone_in_mid_run_makes_the_brand_absent_and_refuses_the
     assert str(Code.POLICY_LIFETIME) in {a.code for a in stored[0].absences}
 
 
+def test_a_run_starts_by_itself_once_enough_brands_have_asked(place: World) -> None:
+    city = f"city:{{values:[x,y,{SECRET}]}}"
+    options = ["data=table", "data.label=bought", f"data.columns={{age:{{low:0,high:100}},{city}}}"]
+    options += ["model=logistic", "algorithm=fedsgd", "secure_sum=brandagg", "rounds=1"]
+    options += ["privacy=distributed", "privacy.customers=150", "seeds=[7]", "--when-asked", "2"]
+    asks = place.server / "asks"
+    for brand in "ab":
+        line = ["ask", "custom", "--out", f"{asks}/{brand}.json", "--anyway"]
+        line += ["--home", str(place.node(brand))]
+        assert subprocess.run([BIN / "fl-node", *line], check=False).returncode == 0
+        process = place.submit(*options, "--once", what="schedule")
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        assert ("Nothing is due; 1 brands ask" in said) == (brand == "a"), said
+    assert "2 brands ask for it" in said
+    run = re.findall(r"Run (\S+):", said)[0]
+    assert [rounds_of(place, b, RunFiles(Home(place.server), run)) for b in BRANDS] == [1] * 4
+
+
 def test_an_offer_whose_privacy_was_changed_after_signing_is_refused_by_all(place: World) -> None:
     files = offer(place, 2)
     values = json.loads(files.offer)
