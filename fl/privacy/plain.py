@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,6 +29,7 @@ from fl.contracts import (
     Witness,
 )
 from fl.errors import Code
+from fl.privacy.parameters import RUN_STATE
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +43,7 @@ class PlainSum:
     """
 
     name: str = "plain"
-    most_weight: float = math.inf
+    most_weight: float = field(default=math.inf, metadata=RUN_STATE)
 
     @property
     def hides_updates(self) -> bool:
