@@ -8,6 +8,7 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -15,14 +16,15 @@ import torch
 from fl.arrays import Arrays
 from fl.brand import STAYS, LocalBrand
 from fl.cohort.blocks import Kernel, Member, clipped, exact
-from fl.cohort.compiled import Loop, loop_for
+from fl.cohort.compiled import Shape, shape_of
 from fl.cohort.formulas import Formula, formula_for
 from fl.cohort.functional import functional_for
 from fl.cohort.orders import Share
 from fl.cohort.stacks import Weights
 from fl.contracts import NodeId
 from fl.doors import Answer, Ask, Personal, Query, Train, Training
-from fl.privacy.blocks import CustomerBlock, Customers, batching
+from fl.privacy.blocks import CustomerBlock, batching
+from fl.privacy.draws import Customers
 from fl.privacy.none import steps
 from fl.seeds import torch_generator
 
@@ -137,7 +139,8 @@ class Together:
         if isinstance(stored, str):
             return
         groups = self._blocks(left, stored)
-        self.paths[stored.way] += len(left)
+        way = FORMULA if stored.loop and first.brand.training.momentum else stored.way
+        self.paths[way] += len(left)
         sent = [_sent(group, stored, plan) for group in groups]
         for group, found in zip(groups, self.many(stored.compute, sent), strict=True):
             if isinstance(found, Exception):
@@ -193,9 +196,9 @@ class Stored:
         way: how it is counted.
         parts: tensors over all rows.
         shares: each brand's rows among them.
-        rows: each brand's rows as they are.
         loop: compiled, or None.
-        customers: each brand's rows by customer, once they were needed.
+        customers: each brand's rows by customer, where they are clipped.
+        compiled: whether numba is installed, and wanted.
     """
 
     way: str
@@ -203,9 +206,9 @@ class Stored:
     parts: Sequence[torch.Tensor]
     shares: Mapping[NodeId, Share]
     formula: Formula | None
-    rows: Mapping[NodeId, Any]
-    loop: Loop | None = None
-    customers: dict[NodeId, Customers] = field(default_factory=dict)
+    loop: Shape | None
+    customers: Mapping[NodeId, Customers]
+    compiled: bool
 
     @torch.no_grad()
     def compute(self, block: Block) -> Computed:
@@ -217,16 +220,23 @@ class Stored:
             return weights.parts, taken
         if self.formula is None:
             raise TypeError("Expected a formula: customers are clipped by layer.")
-        for name in block.brands:
-            if name not in self.customers:
-                self.customers[name] = Customers.of(self.rows[name].customer_b)
         brands = [
             (self.customers[name], member.share.first)
             for name, member in zip(block.brands, block.members, strict=True)
         ]
         seeds = [member.seed for member in block.members]
-        private = CustomerBlock(block.plan, block.training, brands, seeds)
-        weights, taken = clipped(self.formula, self.parts, block.members, block.training, private)
+        private = CustomerBlock(
+            block.plan,
+            block.training,
+            brands,
+            seeds,
+            entries=self.kernel.layout.entries,
+            uses=max(1, self.parts[1].shape[1]),
+            compiled=self.compiled,
+        )
+        weights, taken = clipped(
+            self.formula, self.parts, block.members, block.training, private, self.loop
+        )
         return weights.parts, taken
 
 
@@ -258,9 +268,16 @@ def _made(
         first += len(r)
     made = [kernel.inputs(r) for r in rows.values()]
     parts = [torch.cat(part) for part in zip(*made, strict=True)]
-    loop = loop_for(formula, parts[1].shape[1]) if compiled and not private and formula else None
+    compiled = compiled and find_spec("numba") is not None
+    loop = shape_of(formula, parts[1].shape[1]) if compiled and formula else None
+    customers = {n: Customers.of(r.customer_b) for n, r in rows.items()} if private else {}
+    if any(len(of.rows_k) < len(of.order) for of in customers.values()):
+        loop = None
+    if private and loop:
+        parts.append(parts[0].double().square_().sum(1).add_(1))
     way = FORMULA if formula else FUNCTIONAL
-    return Stored(COMPILED if loop else way, kernel, parts, shares, formula, rows, loop)
+    way = COMPILED if loop else way
+    return Stored(way, kernel, parts, shares, formula, loop, customers, compiled)
 
 
 def _place(thing: Any, known: list[Any]) -> int:
