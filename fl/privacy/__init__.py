@@ -7,7 +7,9 @@ Read in this order:
 3. ``gradients.py``   one clipped gradient a customer (``kernel.py``, ``layers.py``; ``oracle.py``
    is Opacus), and Poisson samples of customers; ``clipping.py``  a clip that follows a quantile
 4. ``statistics.py``  bounded sums for queries     ``lattice.py``  noise shares for a secure sum
-5. ``noise.py``       where randomness comes from (``variates.py``)
+5. ``noise.py``       where randomness comes from (``variates.py``, ``variates_compiled.py``);
+   ``blocks.py``      the same steps for blocks of simulated brands (``draws.py``,
+   ``blocks_compiled.py``)
 6. ``brand.py``       the plan whose unit is a brand, with a trusted coordinator
 7. ``accounting.py``  events to epsilon, by three accountants (``losses.py``, ``composition.py``,
    ``calibration.py``, ``filter.py``, ``translation.py``); ``statement.py`` says it in words

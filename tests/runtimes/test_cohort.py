@@ -19,7 +19,8 @@ from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.finetune import FineTune
 from fl.algorithms.query import evaluation, headcount
 from fl.arrays import Arrays
-from fl.cohort.together import COMPILED, FORMULA, FUNCTIONAL, LOOP, Together, in_turn
+from fl.cohort.stored import COMPILED, FORMULA, FUNCTIONAL
+from fl.cohort.together import LOOP, Together, in_turn
 from fl.config import choose
 from fl.contracts import Algorithm, Federation, Request, Unit
 from fl.data.schema import Schema
