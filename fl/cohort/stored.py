@@ -68,10 +68,7 @@ class Stored:
             return weights.parts, taken
         if self.formula is None:
             raise TypeError("Expected a formula: customers are clipped by layer.")
-        brands = [
-            (self.customers[name], member.share.first)
-            for name, member in zip(block.brands, block.members, strict=True)
-        ]
+        brands = [self.customers[name] for name in block.brands]
         seeds = [member.seed for member in block.members]
         private = CustomerBlock(
             block.plan,
@@ -110,8 +107,10 @@ def stored_for(
     parts = [torch.cat(part) for part in zip(*made, strict=True)]
     compiled = compiled and find_spec("numba") is not None
     loop = shape_of(formula, parts[1].shape[1]) if compiled and formula else None
-    customers = {n: Customers.of(r.customer_b) for n, r in rows.items()} if private else {}
-    if any(len(of.rows_k) < len(of.order) for of in customers.values()):
+    customers = (
+        {n: Customers.of(r.customer_b, shares[n].first) for n, r in rows.items()} if private else {}
+    )
+    if any(len(of.rows_k) < len(of.row) for of in customers.values()):
         loop = None
     if private and loop:
         parts.append(parts[0].double().square_().sum(1).add_(1))

@@ -74,7 +74,7 @@ class CustomerBlock:
         clip_norm, grid, expected: the plan's, public.
 
     Args:
-        brands: each one's rows by customer, and the number of its first row.
+        brands: each one's rows by customer.
         seeds: of each brand's answer; read under a noise source for tests only.
         entries: of the model.
         uses: how often one row reads a layer at most, such as columns of one table.
@@ -85,7 +85,7 @@ class CustomerBlock:
         self,
         plan: CustomerPrivacy,
         training: Training,
-        brands: Sequence[tuple[Customers, int]],
+        brands: Sequence[Customers],
         seeds: Sequence[int],
         *,
         entries: int,
@@ -108,7 +108,7 @@ class CustomerBlock:
                 pool, self.steps, rate, sources, entries=entries, std=self._std, uses=uses
             )
         self.one_each, self._room = pool.one_each, torch.empty(0)
-        self._end_a, self._first_a = pool.sizes_a.cumsum(), np.array([of for _, of in brands])
+        self._end_a, self._first_a = pool.sizes_a.cumsum(), np.array([of.first for of in brands])
         self._rows_as = np.diff(self.drawn.edge).reshape(len(brands), self.steps)
 
     def sample(self, step: int) -> Sample:

@@ -27,18 +27,21 @@ class Customers:
     """One brand's rows by customer.
 
     Attributes:
-        order: int64 ``[b]``, its rows sorted by customer.
-        rows_k: int64, rows of each customer.
+        first: the number of its first row among all brands'.
+        row: ``[b]``, numbers of its rows, sorted by customer.
+        rows_k: rows of each customer.
     """
 
-    order: Tensor
-    rows_k: Tensor
+    first: int
+    row: Ints
+    rows_k: Ints
 
     @staticmethod
-    def of(customer_b: Tensor) -> Customers:
+    def of(customer_b: Tensor, first: int) -> Customers:
         """Guarantee: equal ids are one customer."""
         order = torch.argsort(customer_b, stable=True)
-        return Customers(order, torch.unique_consecutive(customer_b[order], return_counts=True)[1])
+        rows_k = torch.unique_consecutive(customer_b[order], return_counts=True)[1]
+        return Customers(first, order.numpy() + first, rows_k.numpy())
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +61,11 @@ class Pool:
     one_each: bool
 
     @staticmethod
-    def of(brands: Sequence[tuple[Customers, int]]) -> Pool:
-        """Of each brand's customers and the number of its first row."""
-        row = np.concatenate([of.order.numpy() + first for of, first in brands])
-        rows_c = np.concatenate([of.rows_k.numpy() for of, _ in brands])
-        sizes_a = np.array([len(of.rows_k) for of, _ in brands], np.int64)
+    def of(brands: Sequence[Customers]) -> Pool:
+        """Of these brands."""
+        row = np.concatenate([of.row for of in brands])
+        rows_c = np.concatenate([of.rows_k for of in brands])
+        sizes_a = np.array([len(of.rows_k) for of in brands], np.int64)
         return Pool(sizes_a, row, rows_c, len(row) == len(rows_c))
 
 

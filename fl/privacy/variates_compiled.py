@@ -77,15 +77,15 @@ def _chosen(
     coins: npt.NDArray[np.uint8], lines: Counts, first: Counts, out: Counts, count: Counts
 ) -> int:
     """Without a branch: every number is written, and overwritten unless its coin fell True."""
-    place, k = 0, 0
+    place, k = np.uint64(0), np.uint64(0)  # unsigned: no index is looked at for its sign
     for line in range(len(lines)):
         began = k
         for i in range(lines[line]):
             out[k] = first[line] + i
-            k += coins[place + i]
-        place += lines[line]
+            k += np.uint64(coins[place])
+            place += np.uint64(1)
         count[line] = k - began
-    return k
+    return 0
 
 
 def _pairs(word: Words32, out: Floats32, std: np.float32, far: Counts) -> int:

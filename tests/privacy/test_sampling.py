@@ -122,7 +122,7 @@ def test_batches_of_a_block_are_those_of_each_brand(many_rows: bool) -> None:
     brands, first = [], 0
     for n in sizes:
         owner = torch.arange(n * (2 if many_rows else 1)) % n
-        brands.append((Customers.of(owner), first))
+        brands.append(Customers.of(owner, first))
         first += len(owner)
     pool = Pool.of(brands)
     assert pool.one_each != many_rows
@@ -140,7 +140,7 @@ def test_batches_of_a_block_are_those_of_each_brand(many_rows: bool) -> None:
                 mine = slice(*one.edge[a * steps + s : a * steps + s + 2])
                 expected = who.repeat_interleave(2 if many_rows else 1)
                 assert one.customer_n[mine].tolist() == expected.tolist()
-                rows = one.row_n[mine] - brands[a][1]
+                rows = one.row_n[mine] - brands[a].first
                 assert (rows % n + sum(sizes[:a])).tolist() == expected.tolist()
                 assert len(set(rows.tolist())) == len(rows)
     assert all(one.edge[-1] == len(one.row_n) for one in drawn)
