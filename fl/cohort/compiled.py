@@ -134,7 +134,7 @@ def train_privately(
         else:
             hidden, wide = own[1].shape[1], dtype == torch.float64
             seen = np.empty((most, inputs), np.float32)
-            batch = seen.astype(room) if wide else seen
+            batch = np.empty(seen.shape, room) if wide else seen
             sizes = (most, hidden), (hidden, inputs), (2, hidden)
             d, g_w, g_h = (np.empty(size, room) for size in sizes)
             mine += (d, seen, batch, g_w, g_h)

@@ -157,8 +157,8 @@ def noised(
         )
     std = noise_multiplier * clip_norm
     grid = grid_of(std)
-    flat = rng.normal((sum(s.numel() for s in sums),), std / grid, sums[0].dtype)
-    return on_grid(sums, flat, grid)
+    sizes = [s.numel() for s in sums]
+    return on_grid(sums, rng.normal((sum(sizes),), std / grid, sums[0].dtype), grid)
 
 
 def on_grid(sums: Sequence[Tensor], noise: Tensor, grid: float) -> list[Tensor]:
