@@ -207,6 +207,9 @@ class Benchmark:
         known = in_force(plan, rules, len(brands))
         rules = replace(rules, spread=spread_of(known, rules.share_own))
         answered = ask(place, brands, task, rules, plan)
+        if self.register is not None:  # of who is in it: a brand may have been absent
+            release = self.release(data, answered.cohort)
+            register.claim(Path(self.register), release, self.min_brands)
         pooled = next(iter(brands.values())).followed_by(list(brands.values())[1:])
         return piece_of(answered, _exact(task, pooled), {})
 
@@ -216,11 +219,7 @@ class Benchmark:
         """See ``benchmark_report.py``."""
         from experiments.questions.benchmark_report import findings
 
-        found = findings(self, how, data, tables, pieces)
-        if self.register is not None:
-            cohort = next(iter(pieces[next(iter(how.plans))].values())).note["cohort"]
-            register.add(Path(self.register), self.release(data, tuple(cohort)))
-        return found
+        return findings(self, how, data, tables, pieces)
 
 
 def _exact(task: Statistics, pooled: Records) -> dict[str, np.ndarray]:

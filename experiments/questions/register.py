@@ -5,6 +5,7 @@ What may not be released is decided in ``fl/privacy/releases.py``.
 
 from __future__ import annotations
 
+import fcntl
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -41,12 +42,26 @@ def check(path: Path, new: Release, least: int) -> None:
     refuse_differencing(read(path), new, least)
 
 
-def add(path: Path, new: Release) -> None:
-    """Append a release, in one step."""
-    known = path.read_bytes() if path.exists() else b""
-    line = json.dumps({"subject": new.subject, "cohort": list(new.cohort)}, ensure_ascii=False)
+def claim(path: Path, new: Release, least: int) -> None:
+    """Hold a release against the file and write it down, before anything of it is published.
+
+    A crash in between leaves a release that is registered and was not published, never one that was
+    published and is not registered; taken up again, the run finds its own line. One run at a time
+    holds the file, so that two cannot pass each other. The same brands again are one line.
+
+    Raises:
+        InputError: as :func:`check`; nothing is written then.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, known + line.encode() + b"\n")
+    with path.with_name(path.name + ".lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        past = read(path)
+        if new in past:
+            return
+        refuse_differencing(past, new, least)
+        known = path.read_bytes() if path.exists() else b""
+        line = json.dumps({"subject": new.subject, "cohort": list(new.cohort)}, ensure_ascii=False)
+        atomic_write(path, known + line.encode() + b"\n")
 
 
 def read(path: Path) -> list[Release]:

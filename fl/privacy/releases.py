@@ -1,19 +1,24 @@
 """No brand by subtraction: what was released before decides what may be released now.
 
-Two releases over the same data whose brands differ by few show, by subtraction, those few brands'
-part; customers' privacy does not hide it. Chin, Ozsoyoglu, "Auditing and inference control in
-statistical databases", IEEE TSE 1982 (audit expert): a set of sums gives a single summand away if
-its unit vector is a linear combination of the sums' indicator vectors.
+Releases over the same data whose brands differ by few show, by subtraction, those few brands' part;
+customers' privacy does not hide it. Chin, Ozsoyoglu, "Auditing and inference control in statistical
+databases", IEEE TSE 1982 (audit expert): a set of sums gives a single summand away if its unit
+vector is a linear combination of the sums' indicator vectors. Here no combination may be about
+fewer than so many brands, whatever their coefficients are.
 """
 
 from __future__ import annotations
 
+import itertools
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from fl.errors import InputError
+
+_MOST = 50_000  # sets of brands that are looked at: some seconds
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +40,8 @@ def refuse_differencing(past: Sequence[Release], new: Release, least: int) -> No
 
     The same cohort again is no difference; it costs every customer anew, which ledgers see to.
 
-    Guarantee: no two releases about one subject differ by between 1 and ``least - 1`` brands on
-    either side, and no linear combination of all of them is one brand's part. Combinations of
-    several releases that leave a few brands are not looked for.
+    Guarantee: no linear combination of the releases about one subject, ``new`` among them, is of
+    between 1 and ``least - 1`` brands' parts; the difference of two is one of them.
 
     Raises:
         InputError: naming how many brands the difference leaves, not which.
@@ -54,19 +58,53 @@ def refuse_differencing(past: Sequence[Release], new: Release, least: int) -> No
                     f"contribute, and at least {least} are asked for",
                     "ask the same brands again, or about another period (task.period)",
                 )
-    if known and _singled_out([*known, new]):
+    few = fewest([*known, new], least) if known else None
+    if few is not None:
         raise InputError(
             "partition",
             f"with {len(known)} earlier releases about {new.subject!r}, a combination of sums is "
-            "one brand's part",
+            + ("one brand's part" if few == 1 else f"the part of {few} brands")
+            + f", and at least {least} are asked for",
             "ask the same brands again, or about another period (task.period)",
         )
 
 
-def _singled_out(releases: Sequence[Release]) -> bool:
-    """Whether some brand's unit vector is in the span. Guarantee: of exact cohorts."""
+def fewest(releases: Sequence[Release], least: int) -> int | None:
+    """How few brands, below ``least``, some linear combination of the releases is about.
+
+    Brands that were always in and out together have the same coefficient in every combination; such
+    a class is in it or not. A combination is about some classes only if taking their columns out of
+    the classes' matrix lowers its rank. Guarantee: the smallest number there is; None: none.
+
+    Raises:
+        InputError: the cohorts are too many and too mixed to be looked through.
+    """
     brands = sorted({b for r in releases for b in r.cohort})
-    matrix = np.array([[float(b in r.cohort) for b in brands] for r in releases])
+    members = [tuple(b in cohort for cohort in map(set, _cohorts(releases))) for b in brands]
+    classes = sorted(Counter(members).items(), key=lambda found: found[1])
+    matrix = np.array([kind for kind, _ in classes], np.float64).T
     rank = np.linalg.matrix_rank(matrix)
-    without = (np.linalg.matrix_rank(np.delete(matrix, i, 1)) for i in range(len(brands)))
-    return any(r < rank for r in without)
+    small = [i for i, (_, size) in enumerate(classes) if size < least]
+    looked, best = 0, least
+    for number in range(1, least):
+        for chosen in itertools.combinations(small, number):
+            size = sum(classes[i][1] for i in chosen)
+            if size >= best:
+                continue
+            looked += 1
+            if looked > _MOST:
+                raise InputError(
+                    "task.register",
+                    f"holds {len(releases)} releases of brands so mixed that their combinations "
+                    "cannot all be looked through",
+                    "ask the brands of an earlier release again, or about another period "
+                    "(task.period)",
+                )
+            if np.linalg.matrix_rank(np.delete(matrix, chosen, 1)) < rank:
+                best = size
+    return best if best < least else None
+
+
+def _cohorts(releases: Sequence[Release]) -> list[tuple[str, ...]]:
+    """Without repetitions. Guarantee: each once."""
+    return sorted({r.cohort for r in releases})

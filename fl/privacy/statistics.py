@@ -50,7 +50,7 @@ def sum_over_customers(chunks: Iterable[tuple[Arrays, Ints]], limits: Limits) ->
     total: Arrays | None = None
     for per_example, customer_b in chunks:
         per_customer = _means(per_example, customer_b)
-        sums = {name: x.sum(0) for name, x in _clipped(per_customer, scales(limits)).items()}
+        sums = _clipped_sum(per_customer, scales(limits))
         total = sums if total is None else arrays.add(total, sums)
     return total or {}
 
@@ -132,6 +132,8 @@ def _means(per_example: Arrays, customer_b: Ints) -> dict[str, Floats]:
     """Mean over each customer's examples, ``[k, ...]``. Guarantee: one row a customer."""
     first_b = np.ones(len(customer_b), np.bool_)
     first_b[1:] = customer_b[1:] != customer_b[:-1]
+    if first_b.all():  # one row each is its own mean; wide statistics are not copied
+        return {name: np.asarray(x, np.float64) for name, x in per_example.items()}
     starts = np.flatnonzero(first_b)
     counts = np.diff([*starts, len(customer_b)])
     with np.errstate(over="ignore", invalid="ignore"):  # such a customer counts as zero
@@ -160,16 +162,39 @@ def _clipped(per_unit: Mapping[str, Floats], divided_by: Scales, bound: float = 
     }
 
 
+def _clipped_sum(per_unit: Mapping[str, Floats], divided_by: Scales) -> Arrays:
+    """The sum of :func:`_clipped`, in two passes over what is all finite.
+
+    Guarantee: that of :func:`_clipped`, for each unit, up to the rounding of sums.
+    """
+    flat = {n: x.reshape(len(x), math.prod(x.shape[1:])) for n, x in per_unit.items()}
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = [np.einsum("ki,ki->k", x, x) / divided_by[n] ** 2 for n, x in flat.items()]
+        norm_k = np.sqrt(np.sum(squares, axis=0)) if squares else np.zeros(0)
+    if not np.isfinite(norm_k).all():  # somebody's is not: counts as zero
+        return {name: x.sum(0) for name, x in _clipped(per_unit, divided_by).items()}
+    factor_k = np.minimum(1.0, 1.0 / np.maximum(norm_k, 1e-300))
+    return {n: np.reshape(factor_k @ flat[n], x.shape[1:]) for n, x in per_unit.items()}
+
+
 def _clipped_by_rows(per_unit: Mapping[str, Floats]) -> dict[str, Floats]:
     """Every unit scaled down until the norm over rows of their largest entries is at most 1.
 
     Guarantee: so it is, of all parts together; a unit that is not finite counts as zero.
     """
     with np.errstate(over="ignore", invalid="ignore"):
-        squares = [(np.abs(x).max(2) ** 2).sum(1) for x in per_unit.values()]
+        squares = [(_largest(np.abs(x)) ** 2).sum(1) for x in per_unit.values()]
         norm_k = np.sqrt(np.sum(squares, axis=0))
     factor_k = np.where(np.isfinite(norm_k), 1 / np.maximum(norm_k, 1.0), 0.0)
+    if np.isfinite(norm_k).all():
+        return {n: np.asarray(x * _beside(factor_k, x)) for n, x in per_unit.items()}
     return {n: np.where(np.isfinite(x), x, 0.0) * _beside(factor_k, x) for n, x in per_unit.items()}
+
+
+def _largest(x_kre: Floats) -> Floats:
+    """Of the few entries of each row, ``[k, rows]``. Guarantee: the maximum; NaN stays NaN."""
+    largest: Floats = np.maximum.reduce([x_kre[..., i] for i in range(x_kre.shape[-1])])
+    return largest
 
 
 def _beside(value_k: npt.NDArray[np.number], x: Array) -> npt.NDArray[np.number]:

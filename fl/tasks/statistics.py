@@ -8,7 +8,7 @@ segment. Every customer adds one vector of norm at most 1 to each of three stati
 - ``own`` ``[cells, values]``: the same, but the norm is over the largest entries of cells, which is
   what a brand's largest share of a cell's totals depends on; what disclosure rules look at
 - ``cells`` ``[entries]``: of all customers, one 4-ary tree over 1,024 bins for each number
-  (``tree.py``) and products of numbers for correlations; of each segment, small trees over 64 bins
+  (``tree.py``) and products of numbers for correlations; of each segment, small trees over 32 bins
 
 Weights, public constants, say how the norm is shared out between them.
 """

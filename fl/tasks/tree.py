@@ -20,7 +20,7 @@ import numpy as np
 
 from fl.contracts import Floats, Ints
 
-FINE, COARSE = (4, 16, 64, 256, 1024), (4, 16, 64)  # numbers of nodes, level by level
+FINE, COARSE = (4, 16, 64, 256, 1024), (8, 32)  # numbers of nodes, level by level
 
 
 def one_hot(bin_b: Ints, levels: Sequence[int]) -> Floats:

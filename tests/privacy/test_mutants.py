@@ -176,8 +176,8 @@ MUTANTS = {
     ),
     "statistics not clipped": Mutant(
         statistics.sum_over_customers,
-        "_clipped(per_customer, scales(limits)).items()",
-        "per_customer.items()",
+        "_clipped_sum(per_customer, scales(limits))",
+        "{n: x.sum(0) for n, x in per_customer.items()}",
         checks.one_customer_moves_a_query_by_at_most_one,
     ),
     "statistics per row": Mutant(

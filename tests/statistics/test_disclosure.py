@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from experiments.journal import Journal
+from experiments.questions import register
 from experiments.questions.asking import Answered, Place, ask, in_force
 from experiments.questions.benchmark import spread_of
 from fl.algorithms.disclosure import REASONS, Disclosure
@@ -22,7 +24,7 @@ from fl.doors import Counted, Of, Query
 from fl.errors import InputError
 from fl.privacy import CustomerPrivacy, NoPrivacy, PlainSum, Plan
 from fl.privacy.parameters import SOURCES
-from fl.privacy.releases import Release, refuse_differencing
+from fl.privacy.releases import Release, fewest, refuse_differencing
 from fl.privacy.secagg import BrandAgg
 from fl.round import carry_out, states
 from fl.seeds import numpy_generator
@@ -278,3 +280,47 @@ def test_three_releases_together_may_not_single_out_a_brand() -> None:
     refuse_differencing([a], b, 5)
     with pytest.raises(InputError, match="a combination of sums is one brand's part"):
         refuse_differencing([a, b], c, 5)
+
+
+def test_no_combination_is_about_a_few_brands() -> None:
+    """A + B - C is b00's and b01's part twice over; each pair differs by five and more."""
+    a, b, c = BRANDS[:7], (*BRANDS[:2], *BRANDS[7:]), BRANDS
+    past = [Release("x", tuple(sorted(each))) for each in (a, b)]
+    with pytest.raises(InputError, match="the part of 2 brands, and at least 5"):
+        refuse_differencing(past, Release("x", c), 5)
+    refuse_differencing(past, Release("y", c), 5)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.sets(st.integers(0, 7), min_size=4), min_size=2, max_size=4, unique_by=tuple))
+def test_the_fewest_brands_are_found_as_by_trying_all_sets(cohorts: list[set[int]]) -> None:
+    """Against all sets of brands, by the rank of what the others' columns leave."""
+    releases = [Release("x", tuple(f"b{i}" for i in sorted(c))) for c in cohorts]
+    matrix = np.array([[float(i in c) for i in range(8)] for c in cohorts])
+    rank = np.linalg.matrix_rank(matrix)
+    tried = [
+        number
+        for number in range(1, 4)
+        for chosen in itertools.combinations(range(8), number)
+        if np.linalg.matrix_rank(np.delete(matrix, chosen, 1)) < rank
+    ]
+    assert fewest(releases, 4) == min(tried, default=None)
+
+
+def test_cohorts_that_cannot_all_be_looked_through_are_refused() -> None:
+    rng = numpy_generator(0, "cohorts")
+    names = [f"b{i:03d}" for i in range(150)]
+    mixed = [Release("x", tuple(np.array(names)[rng.random(150) < 0.5])) for _ in range(12)]
+    with pytest.raises(InputError, match="cannot all be looked through"):
+        fewest(mixed, 5)
+
+
+def test_a_release_is_claimed_before_it_is_published(tmp_path: Path) -> None:
+    """Who was absent counts, a refusal writes nothing, and a run that crashed finds its line."""
+    path = tmp_path / "folder" / "releases.jsonl"
+    register.claim(path, FIRST, 5)
+    before = path.read_bytes()
+    register.claim(path, FIRST, 5)
+    with pytest.raises(InputError, match="differ by 1"):
+        register.claim(path, Release(FIRST.subject, BRANDS[:-1]), 5)
+    assert path.read_bytes() == before and len(register.read(path)) == 1
