@@ -13,7 +13,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
-from fl.report.confusion import alert_table, class_table
 from fl.report.files import atomic_write
 from fl.report.metrics import METRICS
 from fl.report.plots import Plot, all_plots, style
@@ -29,6 +28,7 @@ from fl.report.table import (
     results,
     tier_table,
 )
+from fl.report.tasks import task_plots, task_tables
 from fl.report.utility import all_statements, utility_plot, utility_table
 from fl.report.values import mapping, real, runtime, sequence
 
@@ -111,9 +111,9 @@ def page(rows: Sequence[Row], run: Mapping[str, object]) -> str:
     sections = (
         _header(title, rows, run),
         _tables(rows, run),
-        *(section_table(found, {}) for found in (class_table(run), alert_table(run)) if found),
+        *(section_table(table, {}) for table in task_tables(run)),
         _utility(every, run),
-        *map(section_figure, all_plots(rows, run)),
+        *map(section_figure, [*task_plots(run), *all_plots(rows, run)]),
         about(run),
     )
     return document(title, sections)
