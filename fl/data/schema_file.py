@@ -48,7 +48,7 @@ label='bought', positive='1', negative=('0',), classes=())
             tuple(map(str, values.get("classes", ()))),
             _stated(values.get("campaign")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError("schema", "is not one", "give the file as the run left it") from error
 
 
