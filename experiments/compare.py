@@ -146,6 +146,8 @@ def run_seed(
     content: dict[str, Any] = {
         f"y/{b}": task.truth(s["test"]) for b, s in bench.rows.brands.items()
     }
+    for brand, splits in bench.rows.brands.items():
+        content[f"who/{brand}"] = splits["test"].customer_b.numpy()
     content[f"y/{arms.ALL}"] = task.truth(bench.rows.pooled["test"])
     for arm, result in results.items():
         for brand, p in arms.scores(bench, arm, result).items():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,8 @@ from fl.data.dataset import DataSet
 from fl.data.schema import Schema
 from fl.models.additive import Additive
 from fl.report.binary import calibration_curve
+from fl.report.recommended import over_customers
+from fl.report.recommending import GAIN
 from fl.tasks.text import TextOptions, class_names
 
 
@@ -61,13 +64,38 @@ def additive_curves(how: Settings, schema: Schema, piece: Piece) -> dict[str, An
 
 
 def preference(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
-    """How many items compete, and what the easier metric is."""
+    """How many items compete, what the easier metric is, and who gains, over customers."""
     return {
         "catalogue": {
             "items": schema.sizes[0] - 1,
-            "negatives": "99 drawn evenly from items the customer does not have, in expectation",
-        }
+            "negatives": "99 evenly from items the customer does not have, "
+            f"{getattr(how.options, 'negatives', 'expected')}",
+        },
+        "recommending": recommending(how, pieces),
     }
+
+
+def recommending(how: Settings, pieces: Pieces) -> dict[str, Any] | None:
+    """The gain of the federated arm over the brand alone, with intervals over customers."""
+    if not {"alone", "federated"} <= set(how.arms):
+        return None
+    keys, brands = ("alone", arm_key("federated", how.variants[0])), {}
+    for brand in sorted(arrays.below("y", pieces[how.seeds[0]].arrays)):
+        found = [[scored_rows(p, key, brand) for p in pieces.values()] for key in keys]
+        if brand == ALL or any(s is None for both in found for s in both):
+            continue
+        alone_r, together_r = (
+            np.mean([s[1][:, GAIN] for s in both if s is not None], 0) for both in found
+        )
+        who = np.asarray(pieces[how.seeds[0]].arrays[f"who/{brand}"], np.int64)
+        gain = over_customers(together_r - alone_r, who)
+        brands[brand] = {
+            **asdict(gain),
+            "verdict": gain.verdict,
+            "alone": float(alone_r.mean()),
+            "together": float(together_r.mean()),
+        }
+    return {"brands": brands}
 
 
 def text(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:

@@ -56,7 +56,7 @@ _FLAGS = {
     *("-i", "--info", "--version"),  # no other config folder: Hydra runs what a file there names
 }
 _OPEN = (
-    *("task.rules", "data.columns", "plans", "by_epsilon"),
+    *("task.rules", "task.caps", "data.columns", "plans", "by_epsilon"),
     *("tuning.alone", "tuning.federated", "tuning.finetuned", "tuning.pooled"),
 )
 

@@ -141,6 +141,10 @@ class LocalBrand(Generic[R]):
                 of_task = self.task.limits()
                 limits = {name: of_task[name] for name in statistic.parts or of_task}
                 chunks = self._chunks(self._model(statistic.arrays), rows, tuple(limits))
+            case Of.LARGEST:
+                of_task = self.task.limits()
+                limits = {name: of_task[name] for name in statistic.parts}
+                chunks = self._chunks(self._model({}), rows, statistic.parts)
         return Counted(*self.plan.release(chunks, statistic, limits, seed))
 
     def _chunks(

@@ -82,6 +82,7 @@ class Of(StrEnum):
     GRADIENT = "gradient"  # the gradient of the losses at a model
     CUSTOMERS = "customers"  # one for each
     RECORDS = "records"  # the task's statistics, with the noise that the run's epsilon leaves
+    LARGEST = "largest"  # the same as shares of given totals: the largest share in each row
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +92,7 @@ class Statistic:
     Attributes:
         split: ``train``, ``validation`` or ``test`` rows; ``all`` where a task does not learn.
         of: what is summed.
-        arrays: model parameters where a model is needed.
+        arrays: model parameters where a model is needed; of ``LARGEST``: the totals, > 0.
         parts: which of the task's statistics, by name; empty for all of them.
         share: of ``RECORDS``: its part of what the run may spend, in (0, 1]; the shares of a run's
             statistics add up to 1. Noise has variance in proportion to 1 / share.
@@ -109,6 +110,8 @@ class Statistic:
     def __post_init__(self) -> None:
         if not 0 < self.share <= 1:
             raise ValueError(f"Expected share={self.share} in (0, 1].")
+        if self.of is Of.LARGEST and (not self.alone or set(self.arrays) != set(self.parts)):
+            raise ValueError("Expected the largest shares of totals, alone: they do not add up.")
 
 
 @dataclass(frozen=True, slots=True)

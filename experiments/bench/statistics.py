@@ -4,7 +4,7 @@
 
 Whole questions in this process: enrolment, ledgers, all rounds, under shared noise at epsilon 1.
 Case ``totals`` is one sum: customers and the total of a number in each cell. Case ``benchmark`` is
-``task=statistics`` with one number and 999 segments: four rounds, disclosure rules, a small tree a
+``task=statistics`` with one number and 999 segments: three rounds, disclosure rules, a small tree a
 segment. ``cpu_seconds`` counts the processor's time, which other jobs disturb less. The plain sum
 is run beside it (its noise would protect nobody there): the ratio is what the secure sum costs.
 """
@@ -46,7 +46,13 @@ def main() -> None:
     task = _task()
     brands = {f"brand-{i:02d}": _rows(task, i) for i in range(BRANDS)}
     totals = Counts({"totals": (len(task.cells), len(task.values))}, task.limits())
-    rules = Disclosure(len(task.cells), len(task.values), task.widths, task.count_weight)
+    rules = Disclosure(
+        len(task.cells),
+        len(task.values),
+        task.widths,
+        weights=tuple(task.weights.tolist()),
+        own_weight=task.own_weight,
+    )
     rows = []
     for case, question in (("totals", totals), ("benchmark", rules)):
         best: dict[str, tuple[float, float]] = {}

@@ -51,7 +51,10 @@ class Benchmark:
             unit of its own); 0: all rows, as they are.
         period: what time the data are about, for the register.
         register: the file of past releases, or none: this run is then not held against any.
-        min_brands, min_customers, single, pair, p_percent: see ``fl/algorithms/disclosure.py``.
+        caps: upper bounds below the data set's, by column; a number beyond counts as the bound.
+            The closer to what most customers have, the smaller the noise on totals beside them.
+        min_brands, min_customers, single, pair, p_percent, margin: see
+            ``fl/algorithms/disclosure.py``.
     """
 
     metrics: tuple[str, ...]
@@ -66,6 +69,8 @@ class Benchmark:
     single: float = 0.5
     pair: float = 0.85
     p_percent: float = 10.0
+    margin: float = 1.0
+    caps: Mapping[str, float] | None = None
     name: str = "statistics"
 
     def __post_init__(self) -> None:
@@ -73,6 +78,8 @@ class Benchmark:
             raise ValueError(f"Expected metrics={list(self.metrics)} to be some different columns.")
         if not self.quantiles or not all(0 < q < 1 for q in self.quantiles):
             raise ValueError(f"Expected quantiles={list(self.quantiles)} in (0, 1).")
+        if unknown := sorted(set(self.caps or {}) - set(self.metrics)):
+            raise ValueError(f"Expected caps of metrics={list(self.metrics)}, not of {unknown}.")
         if self.sample < 0:
             raise ValueError(f"Expected sample={self.sample} >= 0.")
         self._rules(1, 2, (1,))
@@ -87,6 +94,7 @@ class Benchmark:
             single=self.single,
             pair=self.pair,
             p_percent=self.p_percent,
+            margin=self.margin,
         )
 
     # --- the task, in a data set ------------------------------------------------------------------
@@ -113,9 +121,20 @@ class Benchmark:
                     f"{name!r} has no bounds: it is a category",
                     f"name numbers, such as {_numbers(columns)}, or use it as task.segment",
                 )
-            numbers.append(column)
+            numbers.append(self._capped(column))
         labelled = data.schema if data.schema.label in data.rows.columns else None
         return Statistics(tuple(numbers), labelled, self._segments(columns))
+
+    def _capped(self, column: Number) -> Number:
+        cap = (self.caps or {}).get(column.name, column.high)
+        if not column.low < cap <= column.high:
+            raise InputError(
+                f"task.caps.{column.name}",
+                f"{cap:g} is not above {column.low:g} and up to {column.high:g}, the data set's "
+                "bounds",
+                "choose a number between them, or leave it out (task.caps=null: no caps)",
+            )
+        return replace(column, high=cap)
 
     def _segments(self, columns: Mapping[str, object]) -> Segments | None:
         if self.segment is None:
@@ -133,6 +152,14 @@ class Benchmark:
             raise InputError(
                 "task.segment.edges", str(error).rstrip("."), "correct them"
             ) from error
+
+    def rules(self, task: Statistics) -> Disclosure:
+        """The question and its rules; without the spread of a plan's noise."""
+        return replace(
+            self._rules(len(task.cells), len(task.values), task.widths),
+            weights=tuple(task.weights.tolist()),
+            own_weight=task.own_weight,
+        )
 
     # --- the study --------------------------------------------------------------------------------
 
@@ -169,17 +196,14 @@ class Benchmark:
         return Release(subject, tuple(sorted(cohort)))
 
     def work(self, brands: int) -> int:
-        """Four rounds."""
-        return 4 * brands
+        """Three rounds."""
+        return 3 * brands
 
     def answer(self, data: DataSet, tables: Tables, place: Place, plan: Plan) -> Piece:
         """Ask all brands, and keep the exact sums beside the answer for comparison."""
         task = self.task(data)
         brands = {b: task.examples(t.rows, t.customers, f"brand {b}") for b, t in tables.items()}
-        rules = replace(
-            self._rules(len(task.cells), len(task.values), task.widths),
-            count_weight=task.count_weight,
-        )
+        rules = self.rules(task)
         known = in_force(plan, rules, len(brands))
         rules = replace(rules, spread=spread_of(known, rules.share_own))
         answered = ask(place, brands, task, rules, plan)

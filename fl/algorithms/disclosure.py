@@ -3,23 +3,25 @@
 Hundepool et al., "Statistical Disclosure Control", Wiley 2012, section 4.2: minimum frequency, the
 (n, k) dominance rule, the p % rule, complementary suppression. They ask for the largest brands'
 shares, which nobody may know here; so every brand tests its own share of the released total, and
-what the sum shows is how many brands object. Four rounds:
+what the sum shows is how many brands are above a limit. Three rounds:
 
 1. all brands' ``totals``, summed
-2. every brand learns those, and its own totals with all of the noise (asked ``alone``, so that its
-   answers are made of something private); it says where it is large: above ``pair - single``
-3. it asks for its own totals once more, takes the mean of both, and objects where its share is
-   above ``single``; where two brands are large and its own is above ``pair / 2``; or above
-   ``(1 - pair) / p``. It also says in which segments it has customers at all
-4. ``cells``, zero where a cell is suppressed
+2. every brand learns those, and of each cell one number: its largest share of any of the totals,
+   with all of the noise (asked ``alone``, so that its answers are made of something private). It
+   says where it has customers at all, and where its share is above ``pair - single``, ``pair / 2``,
+   ``single`` and ``(1 - pair) / p``
+3. ``cells``, zero where a cell is suppressed
 
-The two-brand rule is kept exactly, and strictly: two brands with more than ``pair`` together are
-both large (neither is above ``single``), and the larger is above ``pair / 2``. It also objects to
-some pairs below. What is left beside any two brands is then ``1 - pair``, which is what the p %
-rule asks for beside the largest and its closest rival: at least ``p`` of the largest.
+The two-brand rule is kept strictly: two brands with more than ``pair`` of a total together are both
+above ``pair - single`` (neither is above ``single``), and the larger is above ``pair / 2``. It also
+objects to some pairs below. What is left beside any two brands is then ``1 - pair``, which is what
+the p % rule asks for beside the largest and its closest rival: at least ``p`` of the largest.
 
-Noise makes every test a little uncertain, to the suppressing and to the releasing side; without
-privacy all of them are exact.
+Without privacy all tests are exact. With it, a limit lies ``margin`` standard deviations of the
+noise on that share lower, so that noise suppresses more often than it releases; where the noise is
+so large that hardly any share could pass, the cell is suppressed for that reason. One number a
+cell, and not one for each total, is what keeps the noise small: a maximum of shares moves by what
+one customer adds to one total.
 """
 
 from __future__ import annotations
@@ -29,8 +31,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from fl import arrays
-from fl.arrays import Arrays
+from fl.arrays import Array, Arrays
 from fl.contracts import Floats, Limits, Local, Update
 from fl.doors import Answer, Ask, Counted, Of, Query, Statistic
 
@@ -43,8 +44,11 @@ REASONS = (
     "a brand could be estimated too closely",
     "suppressed so that another cell cannot be found by subtraction",
     "empty: no brand says that it has customers here",
+    "too small: under this noise no brand can tell whether it dominates",
 )
-_BRANDS, _CUSTOMERS, _SINGLE, _PAIR, _CLOSE, _COMPLEMENT, _EMPTY = range(1, 8)
+_BRANDS, _CUSTOMERS, _SINGLE, _PAIR, _CLOSE, _COMPLEMENT, _EMPTY, _UNSURE = range(1, 9)
+_ROUNDS = ("totals", "above", "cells")  # what each of them adds up
+_SURE = 3.0  # standard deviations: from there on a brand says that it contributes
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +59,10 @@ class Disclosure:
         cells: rows of the totals; the first is the sum of the others, where there are others.
         values: columns of the totals; the first counts customers.
         widths: entries of ``cells`` for each cell, in order.
-        count_weight: what one customer adds to a count.
-        spread: standard deviation of the noise on a brand's own totals; a brand says that it
-            contributes from three times that on.
+        weights: what one customer adds to each of the totals, at most, in order.
+        own_weight: what one customer adds to a brand's own, at most.
+        spread: standard deviation of the noise on a brand's own.
+        margin: by how many standard deviations of a share's noise its limits are lowered, >= 0.
         min_brands: contributing brands, >= 3.
         min_customers: customers, >= 1.
         single: largest share of one brand, in (0, 1).
@@ -69,15 +74,17 @@ class Disclosure:
     cells: int
     values: int
     widths: tuple[int, ...]
-    count_weight: float = 1.0
+    weights: tuple[float, ...] = ()
+    own_weight: float = 1.0
     spread: float = 0.0
+    margin: float = 1.0
     min_brands: int = 5
     min_customers: float = 50.0
     single: float = 0.5
     pair: float = 0.85
     p_percent: float = 10.0
     share_totals: float = 0.1
-    share_own: float = 0.1
+    share_own: float = 0.15
     name: str = "disclosure"
 
     def __post_init__(self) -> None:
@@ -91,6 +98,8 @@ class Disclosure:
                 f"Expected 0 < single={self.single} < pair={self.pair} < 1 and "
                 f"p_percent={self.p_percent} in (0, 100]."
             )
+        if not self.margin >= 0:
+            raise ValueError(f"Expected margin={self.margin} >= 0.")
         if self.share_totals <= 0 or self.share_own <= 0 or self.share_totals + self.share_own >= 1:
             raise ValueError(
                 f"Expected share_totals={self.share_totals} and share_own={self.share_own} > 0, "
@@ -99,8 +108,8 @@ class Disclosure:
 
     @property
     def rounds(self) -> int:
-        """Four."""
-        return 4
+        """Three."""
+        return 3
 
     @property
     def limits(self) -> Limits:
@@ -109,68 +118,50 @@ class Disclosure:
 
     def init(self, params: Arrays) -> Arrays:
         """Nothing is known."""
-        table, cells = np.zeros((self.cells, self.values)), np.zeros(self.cells)
+        cells = np.zeros(self.cells)
         return {
             "stage": np.zeros(()),
-            "totals": table,
-            "contributors": cells,
-            "large": table,
+            "totals": np.zeros((self.cells, self.values)),
+            "above": np.zeros((len(self._limits), self.cells)),
             "reasons": cells,
             "cells": np.zeros(sum(self.widths)),
         }
 
     def broadcast(self, state: Arrays) -> Arrays:
         """What the round's tests are about."""
-        names = (
-            ("stage",),
-            ("stage", "totals"),
-            ("stage", "totals", "large"),
-            ("stage", "reasons"),
-        )
+        names = (("stage",), ("stage", "totals"), ("stage", "reasons"))
         return {name: state[name] for name in names[self._stage(state)]}
 
     def local(self, received: Arrays, memory: Arrays) -> Local:
         """The brand's half of the round that ``received`` is about."""
         match self._stage(received):
             case 0:
-                sums = yield from _counted("totals", self.share_totals, alone=False)
-                return Update(sums, 0.0), memory
+                asked = Statistic("all", Of.RECORDS, parts=("totals",), share=self.share_totals)
+                return Update(dict((yield from _counted(asked))), 0.0), memory
             case 1:
-                own = yield from self._own(received)
-                return Update({"large": self._large(own, received["totals"])}, 0.0), {"own": own}
-            case 2:
-                again = yield from self._own(received)
-                mean = (again + np.asarray(memory.get("own", again), np.float64)) / 2
-                return Update(self._tested(mean, received["totals"], received["large"]), 0.0), {}
+                total = self.own_total(received["totals"])
+                asked = Statistic(
+                    *("all", Of.LARGEST, {"own": total}, ("own",), self.share_own), alone=True
+                )
+                answer = yield from _counted(asked)
+                share = np.asarray(answer.get("own", np.zeros(self.cells)), np.float64)
+                return Update({"above": self.above(share, total)}, 0.0), memory
             case _:
                 left = 1.0 - self.share_totals - self.share_own
-                sums = yield from _counted("cells", left, alone=False)
+                asked = Statistic("all", Of.RECORDS, parts=("cells",), share=left)
+                sums = yield from _counted(asked)
                 kept = np.repeat(received["reasons"] == 0, self.widths)
                 return Update({"cells": np.where(kept, sums["cells"], 0.0)}, 0.0), memory
 
     def zero(self, state: Arrays) -> Arrays:
         """What the round of ``state`` adds up."""
-        table = np.zeros((self.cells, self.values))
-        shapes: tuple[Arrays, ...] = (
-            {"totals": table},
-            {"large": table},
-            {
-                "contributors": np.zeros(self.cells),
-                "objections": np.zeros((3, self.cells, self.values)),
-            },
-            {"cells": np.zeros(sum(self.widths))},
-        )
-        return arrays.zeros_like(shapes[self._stage(state)])
+        return {n: np.zeros_like(state[n]) for n in (_ROUNDS[self._stage(state)],)}
 
     def apply(self, state: Arrays, mean: Arrays) -> Arrays:
-        """The sums; after the third round, which cells are suppressed and why."""
+        """The sums; after the second round, which cells are suppressed and why."""
         stage = self._stage(state)
-        known = {**state, "stage": np.array(stage + 1.0)}
-        if stage != 2:
-            return {**known, **mean}
-        contributors = np.asarray(mean["contributors"], np.float64)
-        reasons = self._reasons(state, contributors, np.asarray(mean["objections"], np.float64))
-        return {**known, "contributors": contributors, "reasons": reasons}
+        known = {**state, **mean, "stage": np.array(stage + 1.0)}
+        return {**known, "reasons": self._reasons(known)} if stage == 1 else known
 
     def params(self, state: Arrays) -> Arrays:
         """The answer."""
@@ -179,40 +170,54 @@ class Disclosure:
     def _stage(self, arrays_: Arrays) -> int:
         return min(int(np.asarray(arrays_["stage"])), self.rounds - 1)
 
-    def _own(self, received: Arrays) -> Generator[Ask, Answer, Floats]:
-        """A brand's totals with all of the noise; a rehearsal answers without them."""
-        answer = yield from _counted("totals", self.share_own / 2, alone=True)
-        return np.asarray(answer.get("totals", received["totals"]), np.float64)
+    @property
+    def _limits(self) -> tuple[float, ...]:
+        """Shares above which a brand says so: it contributes, of a pair, of one, of p %."""
+        close = (1 - self.pair) / (self.p_percent / 100)
+        return (0.0, min(self.pair - self.single, self.pair / 2), self.pair / 2, self.single, close)
 
-    def _large(self, own: Floats, total: arrays.Array) -> Floats:
-        t = np.maximum(np.asarray(total, np.float64), 0)
-        return (own > (self.pair - self.single) * t).astype(np.float64)
+    @property
+    def _weights(self) -> tuple[float, ...]:
+        return self.weights or (1.0,) * self.values
 
-    def _tested(self, own: Floats, total: arrays.Array, large: arrays.Array) -> Arrays:
-        """Where a brand has customers; objections by the share of one, of two, and by p %."""
-        t = np.maximum(np.asarray(total, np.float64), 0)
-        both = (np.asarray(large, np.float64) > 1.5) & (self._large(own, t) > 0)
-        close = own > (1 - self.pair) / (self.p_percent / 100) * t
-        found = (own > self.single * t, both & (own > self.pair / 2 * t), close)
-        least = max(3 * self.spread, self.count_weight / 2)
-        contributes = (own[:, 0] >= least).astype(np.float64)
-        contributes[0] = 1.0  # of all customers, being enrolled says it, and that is public
-        return {"contributors": contributes, "objections": np.stack(found).astype(np.float64)}
+    def own_total(self, totals: Array) -> Floats:
+        """Totals in the unit of a brand's own; of one customer at least, where there is noise."""
+        weights, least = np.asarray(self._weights), 1.0 if self.spread else 1e-9
+        found: Floats = (
+            np.maximum(np.asarray(totals, np.float64) / weights, least) * self.own_weight
+        )
+        return found
 
-    def _reasons(self, state: Arrays, contributors: Floats, objections: Floats) -> Floats:
+    def noise(self, total: Floats) -> Floats:
+        """Standard deviation of the noise on a share, float64 ``[cells]``."""
+        noise: Floats = self.spread / total.min(1)
+        return noise
+
+    def above(self, share: Floats, total: Floats) -> Floats:
+        """Which limits a brand's largest shares are above; 0 or 1, float64 ``[limits, cells]``."""
+        noise = self.noise(total)
+        contributes, *tests = self._limits
+        above = [share - _SURE * noise > contributes]
+        above += [share + self.margin * noise > limit for limit in tests]
+        above[0][0] = True  # of all customers, being enrolled says it, and that is public
+        return np.stack(above).astype(np.float64)
+
+    def _reasons(self, state: Arrays) -> Floats:
         """The first rule that a cell fails, as a place in ``REASONS``; float64 ``[cells]``."""
-        customers = np.asarray(state["totals"], np.float64)[:, 0] / self.count_weight
-        one, two, close = objections.max(2, initial=0.0) > 0.5
+        customers = np.asarray(state["totals"], np.float64)[:, 0] / self._weights[0]
+        brands, large, larger, one, close = np.asarray(state["above"], np.float64)
+        unsure = (_SURE + self.margin) * self.noise(self.own_total(state["totals"])) > self.single
         reasons = np.select(
             [
-                contributors < 0.5,
-                contributors < self.min_brands - 0.5,
                 customers < self.min_customers,
-                *(one, two, close),
+                unsure,
+                brands < self.min_brands - 0.5,
+                *(one > 0.5, (larger > 0.5) & (large > 1.5), close > 0.5),
             ],
-            [_EMPTY, _BRANDS, _CUSTOMERS, _SINGLE, _PAIR, _CLOSE],
+            [_CUSTOMERS, _UNSURE, _BRANDS, _SINGLE, _PAIR, _CLOSE],
             0,
         ).astype(np.float64)
+        reasons[(brands < 0.5) & (reasons == _CUSTOMERS)] = _EMPTY
         closed = np.flatnonzero((reasons > 0) & (reasons != _EMPTY))
         if self.cells > 1 and len(closed) == 1:  # it is what is left of the others
             reasons[self._partner(int(closed[0]), customers)] = _COMPLEMENT
@@ -225,8 +230,8 @@ class Disclosure:
         return next((c for c in others if customers[c] >= customers[closed]), others[-1])
 
 
-def _counted(part: str, share: float, *, alone: bool) -> Generator[Ask, Answer, Arrays]:
-    counted = yield Query(Statistic("all", Of.RECORDS, parts=(part,), share=share, alone=alone))
+def _counted(asked: Statistic) -> Generator[Ask, Answer, Arrays]:
+    counted = yield Query(asked)
     if not isinstance(counted, Counted):
         raise TypeError("Expected a Query to be answered by Counted.")
     return counted.sums

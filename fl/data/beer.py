@@ -11,6 +11,7 @@ import pandas as pd
 
 from fl.data.columns import Number
 from fl.data.dataset import DataSet, Provenance
+from fl.data.prepared import kept
 from fl.data.schema import Schema
 from fl.data.sources import filed
 from fl.errors import InputError
@@ -28,12 +29,11 @@ class DominicksBeer:
     name: str = "dominicks_beer"
 
     def load(self) -> DataSet:
-        """Read the publisher's three tables and sum up every store-week."""
+        """Read the publisher's three tables and sum up every store-week, once (``prepared.py``)."""
         path = filed("dominicks_beer", "dominicks-beer.rda", _TITLE, _PUBLISHER)
-        tables = _read(path)
         return DataSet(
             self.name,
-            store_weeks(tables["wber"], tables["upc"], tables["demo"]),
+            kept(path, Path(__file__), lambda: store_weeks(**_read(path))),
             Schema(_COLUMNS, "price_cut"),
             "store",
             None,
@@ -84,7 +84,7 @@ def store_weeks(movement: pd.DataFrame, upc: pd.DataFrame, demo: pd.DataFrame) -
 
 
 def _read(path: Path) -> dict[str, pd.DataFrame]:
-    """The tables of the publisher's file.
+    """The tables of the publisher's file, by the names that :func:`store_weeks` knows them by.
 
     Raises:
         InputError: it is another file.
@@ -97,7 +97,7 @@ def _read(path: Path) -> dict[str, pd.DataFrame]:
                 "ignore"
             )  # on encodings; it has three million texts, so this takes a while
             read = rdata.read_rda(path, default_encoding="ascii")
-        return {name: read[name] for name in ("wber", "upc", "demo")}
+        return {"movement": read["wber"], "upc": read["upc"], "demo": read["demo"]}
     except (ValueError, KeyError, NotImplementedError, OSError) as error:
         raise InputError(
             "data.name", f"{path.name!r} is not the publisher's file", "copy it again"

@@ -5,14 +5,21 @@ basket is the test row's target, the last but one the validation row's; what is 
 training (leave one out, as in Kang and McAuley 2018, section IV-B, with baskets for items). A row
 is one history: a customer with a long past has several training rows.
 
+With a date, time is cut instead, for all customers at once: what was bought before it is for
+training, and every later basket is a test row, predicted from all that its customer bought before
+that basket. Nobody's future is then known to a model that is tested on another's past (Ji, Sun,
+Zhang, Li, "A Critical Study on Data Leakage in Recommender System Offline Evaluation", TOIS 2023).
+
 Who bought once only has no past to predict from: that basket is for training. A customer whose only
 basket holds a single item teaches nothing about what follows and is left out.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,6 +28,7 @@ from fl.data.schema import Category, Schema
 
 HISTORY, NEXT = "history", "next"  # columns: items before, oldest first; items of the next basket
 BRAND, CUSTOMER, SPLIT = "brand", "customer", "split"
+_DATE = re.compile(r"\d{4}-\d{2}-\d{2}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,14 +41,25 @@ class Cut:
         targets: items of the next basket that are looked at, the first ones, >= 1.
         new_only: of the next basket, only what the customer never bought before; where nothing of
             it is new there is no such row.
+        test_from: the date, such as ``2010-08-01``; empty holds the last two baskets out.
+        test_until: later baskets are left out; empty leaves none out.
     """
 
     length: int = 50
     windows: int = 1
     targets: int = 20
     new_only: bool = False
+    test_from: str = ""
+    test_until: str = ""
 
     def __post_init__(self) -> None:
+        for name, date in (("test_from", self.test_from), ("test_until", self.test_until)):
+            if date and not _DATE.fullmatch(date):
+                raise ValueError(f"Expected {name}={date!r} to be a date such as 2010-08-01.")
+        if self.test_until and not "" < self.test_from < self.test_until:
+            raise ValueError(
+                f"Expected test_from={self.test_from!r} before test_until={self.test_until!r}."
+            )
         if self.length < 2 or self.windows < 1 or self.targets < 1:
             raise ValueError(
                 f"Expected length={self.length} >= 2, windows={self.windows} >= 1 and "
@@ -56,7 +75,7 @@ def history_rows(purchases: pd.DataFrame, cut: Cut) -> pd.DataFrame:
 
     Args:
         purchases: ``brand``, ``customer``, ``basket``, ``item`` (text), a customer's purchases in
-            order of time and a basket's side by side.
+            order of time and a basket's side by side; with a date in ``cut``, ``time`` as well.
     """
     # An item bought twice in one basket is one want.
     once = purchases.drop_duplicates([BRAND, CUSTOMER, "basket", "item"])
@@ -65,7 +84,10 @@ def history_rows(purchases: pd.DataFrame, cut: Cut) -> pd.DataFrame:
         items, basket = own["item"].to_numpy(object), own["basket"].to_numpy(object)
         starts = np.flatnonzero(np.r_[True, basket[1:] != basket[:-1]])
         baskets = [tuple(part) for part in np.split(items, starts[1:])]
-        found += [(str(brand), str(customer), *row) for row in _rows(baskets, cut)]
+        rows = _rows(baskets, cut)
+        if cut.test_from:
+            rows = _rows_by_date(baskets, own["time"].to_numpy("datetime64[s]")[starts], cut)
+        found += [(str(brand), str(customer), *row) for row in rows]
     return pd.DataFrame(found, columns=[BRAND, CUSTOMER, SPLIT, HISTORY, NEXT])
 
 
@@ -74,19 +96,43 @@ def _rows(
 ) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
     """Split, history and next basket of one customer's rows."""
     held_out = min(2, len(baskets) - 1)
-    past = [item for basket in baskets[: len(baskets) - held_out] for item in basket]
+    yield from _training(baskets[: len(baskets) - held_out], cut)
+    for back, split in ((2, "validation"), (1, "test")):
+        if held_out >= back:
+            yield from _held_out(split, baskets, len(baskets) - back, cut)
+
+
+def _rows_by_date(
+    baskets: Sequence[tuple[str, ...]], time: Any, cut: Cut
+) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """The same where every basket from a date on is tested; ``time`` is that of each basket."""
+    first = int((time < np.datetime64(cut.test_from)).sum())
+    stop = int((time < np.datetime64(cut.test_until)).sum()) if cut.test_until else len(baskets)
+    yield from _training(baskets[:first], cut)
+    for at in range(max(1, first), stop):
+        yield from _held_out("test", baskets, at, cut)
+
+
+def _training(
+    baskets: Sequence[tuple[str, ...]], cut: Cut
+) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    past = [item for basket in baskets for item in basket]
     for window in range(cut.windows):
         stop = len(past) - window * cut.length
         row = past[max(0, stop - cut.length) : max(0, stop)]
         if len(row) >= 2:
             yield "train", tuple(row), ()
-    for back, split in ((2, "validation"), (1, "test")):
-        if held_out >= back:
-            before = [i for basket in baskets[: len(baskets) - back] for i in basket]
-            known = set(before) if cut.new_only else set()
-            follows = [i for i in baskets[len(baskets) - back] if i not in known]
-            if follows:
-                yield split, tuple(before[-cut.length :]), tuple(follows[: cut.targets])
+
+
+def _held_out(
+    split: str, baskets: Sequence[tuple[str, ...]], at: int, cut: Cut
+) -> Iterator[tuple[str, tuple[str, ...], tuple[str, ...]]]:
+    """The row that asks for basket ``at``, if there is anything to ask for."""
+    before = [item for basket in baskets[:at] for item in basket]
+    known = set(before) if cut.new_only else set()
+    follows = [item for item in baskets[at] if item not in known]
+    if follows:
+        yield split, tuple(before[-cut.length :]), tuple(follows[: cut.targets])
 
 
 def with_repeats(rows: pd.DataFrame, least: int) -> pd.DataFrame:

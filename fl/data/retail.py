@@ -35,8 +35,9 @@ class OnlineRetail:
     """What a customer's next invoice holds, from the products of the invoices before.
 
     Attributes:
-        length, windows, targets, new_only: see :class:`fl.data.histories.Cut`.
-        min_repeat: brands with fewer customers who bought at least twice are left out; 0 keeps all.
+        length, windows, targets, new_only, test_from, test_until: see
+            :class:`fl.data.histories.Cut`.
+        min_repeat: brands with fewer customers to test are left out; 0 keeps all.
     """
 
     name: str = "online_retail"
@@ -45,9 +46,11 @@ class OnlineRetail:
     targets: int = 20
     new_only: bool = False
     min_repeat: int = 5
+    test_from: str = ""
+    test_until: str = ""
 
     def __post_init__(self) -> None:
-        Cut(self.length, self.windows, self.targets)
+        self._cut()
         if self.min_repeat < 0:
             raise ValueError(f"Expected min_repeat={self.min_repeat} >= 0.")
 
@@ -56,7 +59,7 @@ class OnlineRetail:
         lines = products(invoice_lines())
         rows = history_rows(
             lines.rename(columns={"Invoice": "basket"}),
-            Cut(self.length, self.windows, self.targets, self.new_only),
+            self._cut(),
         )
         kept = with_repeats(rows, self.min_repeat)
         brands = rows[BRAND].nunique() - kept[BRAND].nunique()
@@ -64,9 +67,12 @@ class OnlineRetail:
             f"{NOTE}Item = product, colours together. Looked for: "
             + ("products the customer never bought before. " if self.new_only else "all products. ")
             + f"Left out: {brands} countries with fewer "
-            f"than {self.min_repeat} customers who bought twice."
+            f"than {self.min_repeat} customers to test."
         )
-        sizes = kept[kept[SPLIT] == "test"][BRAND].value_counts()
+        if self.test_from:
+            note += f" Tested: every invoice from {self.test_from} on that has one before it"
+            note += f", before {self.test_until}." if self.test_until else "."
+        sizes = kept[kept[SPLIT] == "test"].groupby(BRAND)[CUSTOMER].nunique()
         return DataSet(
             self.name,
             kept,
@@ -76,6 +82,16 @@ class OnlineRetail:
             Provenance(TITLE, f"{UCI}, no. 502", CC_BY, note),
             {str(brand): "large" if n >= 1000 else "small" for brand, n in sizes.items()},
             SPLIT,
+        )
+
+    def _cut(self) -> Cut:
+        return Cut(
+            self.length,
+            self.windows,
+            self.targets,
+            self.new_only,
+            self.test_from,
+            self.test_until,
         )
 
 

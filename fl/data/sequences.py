@@ -29,11 +29,14 @@ class AmazonDomains:
     Attributes:
         shops: of ``beauty`` (22,363 customers, 12,101 items) and ``sports`` (35,598, 18,357).
         length: see :class:`fl.data.histories.Cut`.
+        validated: keep the row whose last but one review is foretold; without it that review is in
+            the past of the test row alone, as where published models are tested.
     """
 
     name: str = "amazon_domains"
     shops: tuple[str, ...] = ("beauty",)
     length: int = 50
+    validated: bool = True
 
     def __post_init__(self) -> None:
         for shop in self.shops:
@@ -44,16 +47,19 @@ class AmazonDomains:
 
     def load(self) -> DataSet:
         """Read one line a customer: the customer, then items in order of time."""
-        rows = pd.concat([self._purchases(shop) for shop in self.shops], ignore_index=True)
+        bought = pd.concat([self._purchases(shop) for shop in self.shops], ignore_index=True)
+        rows = history_rows(bought, Cut(self.length))
+        kept = rows if self.validated else rows[rows[SPLIT] != "validation"]
         note = (
             "Reviews of customers and items with at least five, as prepared for S3-Rec (Zhou et "
             "al. 2020). Item numbers are renumbered in each shop, so shops share no item. "
-            "Last review = test, last but one = validation."
+            "Last review = test, last but one = validation"
+            + ("." if self.validated else ", here for nothing but the past of the test row.")
         )
         return DataSet(
             self.name,
-            history_rows(rows, Cut(self.length)),
-            catalogue_schema(sorted(rows["item"].unique())),
+            kept.reset_index(drop=True),
+            catalogue_schema(sorted(bought["item"].unique())),
             BRAND,
             CUSTOMER,
             Provenance(_TITLE, _PUBLISHER, "research use", note),

@@ -7,6 +7,7 @@ gradient step from zero already has them in that order.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -43,6 +44,8 @@ class Popularity:
     """Config of the popularity model; it has none."""
 
     name: str = "popularity"
+
+    losses: ClassVar[tuple[str, ...]] = ("softmax", "sampled_softmax", "bce")
 
     def build(self, items: int, length: int, rng: torch.Generator) -> PopularityModule:
         """A fresh module, at zero."""

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -127,6 +127,8 @@ class SasRec:
     heads: int = 1
     dropout: float = 0.2
     per_customer: bool = False
+
+    losses: ClassVar[tuple[str, ...]] = ("softmax", "sampled_softmax", "bce")
 
     def __post_init__(self) -> None:
         if min(self.dim, self.blocks, self.heads) < 1 or self.dim % self.heads:

@@ -6,7 +6,9 @@ Read in this order:
 2. ``customer.py``    ``local`` and ``distributed``: DP-SGD on customers, noised counts
 3. ``gradients.py``   one clipped gradient a customer (``kernel.py``, ``layers.py``; ``oracle.py``
    is Opacus), and Poisson samples of customers; ``clipping.py``  a clip that follows a quantile
-4. ``statistics.py``  bounded sums for queries     ``lattice.py``  noise shares for a secure sum
+4. ``statistics.py``  bounded sums for queries, and a brand's largest shares; ``lattice.py``  noise
+   shares for a secure sum (``spread.py``: what is on a sum); ``releases.py``  no brand by
+   subtracting one release from another
 5. ``noise.py``       where randomness comes from (``variates.py``)
 6. ``brand.py``       the plan whose unit is a brand, with a trusted coordinator
 7. ``accounting.py``  events to epsilon, by three accountants (``losses.py``, ``composition.py``,
@@ -27,11 +29,17 @@ what                   passes               under ``none``            under ``lo
 ``Query``: gradient    gradient, bound      the exact sum             clipped sum with noise
 ``Query``: evaluation  release, bound       exact sums                bounded sums with noise
 ``Query``: customers   release, bound       the exact number          the number with noise
+``Query``: records     release, bound       exact sums                bounded sums with noise
+``Query``: largest     release, bound       exact shares              shares with all noise
 weight of an update    weight               the number of examples    a public constant
 absence                -                    a code without data       a code without data
 =====================  ===================  ========================  ===========================
 
-``distributed`` is as ``local`` with a share of the noise, and counts on a secure sum. Under
+``distributed`` is as ``local`` with a share of the noise, and counts on a secure sum; but what is
+asked ``alone``, as largest shares always are, has all of the noise there too, because something is
+built on that brand's answer. ``records`` have the noise that their part of a run's epsilon leaves;
+an evaluation and a count of customers have multipliers of their own. Statistics are released only
+if no brand shows (``fl/algorithms/disclosure.py``, ``releases.py``). Under
 ``brand`` exact values reach ``bound``, which clips them, and the coordinator adds the noise.
 """
 

@@ -193,13 +193,12 @@ class CustomerPrivacy:
         return Composed()
 
     def _step(self) -> PrivacyEvent:
-        return Sampled(
-            self.sampling_rate, Gaussian(self._clip.booked(parameters.known(self.sigma)))
-        )
+        step = Gaussian(self._clip.booked(parameters.known(self.sigma)))
+        return Sampled(self.sampling_rate, step)
 
     def _multiplier(self, asked: Statistic) -> float:
         """Of the noise on sums over customers. Guarantee: what :meth:`event` books for them."""
-        if asked.of is Of.RECORDS:
+        if asked.of in (Of.RECORDS, Of.LARGEST):
             return parameters.known(self.sigma) / math.sqrt(asked.share)
         counts = asked.of is Of.CUSTOMERS
         return self.count_noise_multiplier if counts else self.query_noise_multiplier
@@ -256,12 +255,13 @@ class CustomerPrivacy:
 
         Guarantee: as :meth:`gradient`; what is asked ``alone`` is private by itself.
         """
-        multiplier = self._multiplier(asked)
-        rng = parameters.source(self.noise_source, seed)
-        sums = statistics.sum_over_customers(chunks, limits)
+        multiplier, rng = self._multiplier(asked), parameters.source(self.noise_source, seed)
         add = partial(self._add, 1.0, multiplier, rng)
         if asked.alone:
             add = partial(noised, clip_norm=1.0, noise_multiplier=multiplier, rng=rng)
+        if asked.of is Of.LARGEST:
+            return statistics.largest_shares(chunks, asked.arrays, limits, add), 1.0
+        sums = statistics.sum_over_customers(chunks, limits)
         return statistics.with_noise(sums, statistics.scales(limits), add), 1.0
 
     def weight(self, examples: int) -> float:

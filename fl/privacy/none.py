@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from fl import arrays
 from fl.arrays import Arrays
 from fl.contracts import Ints, Limits, NodeId, R, Task, Unit, Update
-from fl.doors import Ask, Statistic, Training
+from fl.doors import Ask, Of, Statistic, Training
 from fl.events import PrivacyEvent, Unbounded
+from fl.privacy import statistics
 from fl.seeds import torch_generator
 
 
@@ -93,7 +94,9 @@ class NoPrivacy:
     def release(
         self, chunks: Iterable[tuple[Arrays, Ints]], asked: Statistic, limits: Limits, seed: int
     ) -> tuple[Arrays, float]:
-        """Exact sums over examples and their number. Guarantee: none."""
+        """Exact sums over examples, or largest shares, and their number. Guarantee: none."""
+        if asked.of is Of.LARGEST:
+            return statistics.largest_shares(chunks, asked.arrays, limits, None), 1.0
         total: Arrays | None = None
         examples = 0
         for per_example, customer_b in chunks:

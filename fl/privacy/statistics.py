@@ -55,6 +55,53 @@ def sum_over_customers(chunks: Iterable[tuple[Arrays, Ints]], limits: Limits) ->
     return total or {}
 
 
+def largest_shares(
+    chunks: Iterable[tuple[Arrays, Ints]],
+    totals: Arrays,
+    limits: Limits,
+    add: Callable[[list[Tensor]], list[Tensor]] | None,
+) -> Arrays:
+    """Of each row of a part, the largest of its entries as shares of ``totals``; ``[rows]``.
+
+    A row is multiplied by its smallest total before ``add`` puts noise on it, and divided after.
+
+    Guarantee: that of ``add``, if adding or removing one customer moves its argument by at most 1
+    in L2. It does, whatever the values are: a customer's part, divided by its limit and by the
+    square root of the number of parts, is scaled down until the L2 norm over rows of their largest
+    entries is at most 1, and a maximum of shares, times the smallest total, moves by no more than
+    the largest entry. Without ``add``: exact, not clipped, no guarantee.
+
+    Args:
+        chunks: as :func:`sum_over_customers`, parts ``[b, rows, entries]``.
+        totals: ``[rows, entries]`` of each part, > 0 and finite, public.
+        limits: of every part, of the L2 norm over rows of their largest entries.
+
+    Raises:
+        ValueError: a total that is not a positive number.
+    """
+    of = {name: np.asarray(total, np.float64) for name, total in totals.items()}
+    if any(not (np.isfinite(t).all() and (t > 0).all()) for t in of.values()):
+        raise ValueError("Expected totals > 0.")
+    each = {name: limits[name] * math.sqrt(len(totals)) for name in totals}
+    summed: Arrays = {name: np.zeros(np.shape(t)) for name, t in totals.items()}
+    for per_example, customer_b in chunks:
+        per_customer = _means({n: per_example[n] for n in totals}, customer_b)
+        scaled = {n: np.asarray(x, np.float64) / each[n] for n, x in per_customer.items()}
+        if add is not None:
+            scaled = _clipped_by_rows(scaled)
+        summed = arrays.add(summed, {n: x.sum(0) for n, x in scaled.items()})
+    names = sorted(totals)
+    least = {n: of[n].min(1) for n in names}
+    rows = [
+        torch.as_tensor((np.asarray(summed[n], np.float64) / of[n]).max(1) * least[n])
+        for n in names
+    ]
+    found = rows if add is None else add(rows)
+    return {
+        n: np.asarray(x.numpy() * each[n] / least[n]) for n, x in zip(names, found, strict=True)
+    }
+
+
 def clip(sums: Arrays, divided_by: Scales, bound: float) -> Arrays:
     """``sums`` scaled down until its divided norm is at most ``bound``; NaN and inf become 0.
 
@@ -111,6 +158,18 @@ def _clipped(per_unit: Mapping[str, Floats], divided_by: Scales, bound: float = 
         name: np.where(np.isfinite(x), x, 0.0) * _beside(factor_k, x)
         for name, x in per_unit.items()
     }
+
+
+def _clipped_by_rows(per_unit: Mapping[str, Floats]) -> dict[str, Floats]:
+    """Every unit scaled down until the norm over rows of their largest entries is at most 1.
+
+    Guarantee: so it is, of all parts together; a unit that is not finite counts as zero.
+    """
+    with np.errstate(over="ignore", invalid="ignore"):
+        squares = [(np.abs(x).max(2) ** 2).sum(1) for x in per_unit.values()]
+        norm_k = np.sqrt(np.sum(squares, axis=0))
+    factor_k = np.where(np.isfinite(norm_k), 1 / np.maximum(norm_k, 1.0), 0.0)
+    return {n: np.where(np.isfinite(x), x, 0.0) * _beside(factor_k, x) for n, x in per_unit.items()}
 
 
 def _beside(value_k: npt.NDArray[np.number], x: Array) -> npt.NDArray[np.number]:

@@ -111,9 +111,9 @@ def page(rows: Sequence[Row], run: Mapping[str, object]) -> str:
     sections = (
         _header(title, rows, run),
         _tables(rows, run),
-        *(section_table(table, {}) for table in task_tables(run)),
+        *(section_table(found, {}) for found in task_tables(run)),
         _utility(every, run),
-        *map(section_figure, [*task_plots(run), *all_plots(rows, run)]),
+        *map(section_figure, (*task_plots(run), *all_plots(rows, run))),
         about(run),
     )
     return document(title, sections)

@@ -13,7 +13,7 @@ import numpy as np
 
 from fl.report.binary import NAN
 
-_HIT, _GAIN, _HIT_SAMPLED, _GAIN_SAMPLED, _SIZE = 2, 3, 4, 5, 6
+_HIT, GAIN, _HIT_SAMPLED, _GAIN_SAMPLED, _SIZE = 2, 3, 4, 5, 6
 
 
 def _mean_of(column: int) -> Callable[[Any, Any], float]:
@@ -23,7 +23,7 @@ def _mean_of(column: int) -> Callable[[Any, Any], float]:
     return metric
 
 
-hr_at_10, ndcg_at_10 = _mean_of(_HIT), _mean_of(_GAIN)
+hr_at_10, ndcg_at_10 = _mean_of(_HIT), _mean_of(GAIN)
 hr_at_10_of_100, ndcg_at_10_of_100 = _mean_of(_HIT_SAMPLED), _mean_of(_GAIN_SAMPLED)
 
 

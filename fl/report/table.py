@@ -2,8 +2,7 @@
 
 A :class:`Table` is text in cells, shown by :func:`terminal` (rich), :func:`markdown`, and
 ``fl/report/html.py``. ``rows`` are those of one run. ``gains`` is ``run.json``'s entry of that name
-(:func:`fl.report.rows.gains`): differences of arms, paired by seed. An interval of a difference is
-shown only from there; it cannot be had from the intervals of two arms.
+(:func:`fl.report.rows.gains`): differences of arms, paired by seed, with their intervals.
 """
 
 from __future__ import annotations
@@ -64,8 +63,8 @@ def index(rows: Iterable[Row]) -> Index:
 
 def arms(rows: Iterable[Row]) -> list[str]:
     """The arms among ``rows`` in display order, arms unknown here last."""
-    present = list(dict.fromkeys(row.arm for row in rows))
-    return [a for a in ARMS if a in present] + [a for a in present if a not in ARMS]
+    present = dict.fromkeys(row.arm for row in rows)
+    return [*(a for a in ARMS if a in present), *(a for a in present if a not in ARMS)]
 
 
 def brand_ids(rows: Iterable[Row]) -> list[str]:
@@ -222,10 +221,11 @@ def terminal(console: Console, rows: Sequence[Row], run: Mapping[str, object]) -
     """Write the tables, the answer, the privacy line and its statement to a rich console."""
     from rich.text import Text
 
+    from fl.report.recommended import recommending_table
     from fl.report.utility import statement_lines, utility_table
 
-    utility, gains = utility_table(rows, run), run.get("gains")
-    print_tables(console, [*_tables(rows := main_rows(rows, run), gains), *filter(None, [utility])])
+    more, gains = (recommending_table(run), utility_table(rows, run)), run.get("gains")
+    print_tables(console, (*_tables(rows := main_rows(rows, run), gains), *filter(None, more)))
     console.print(Text(answer(rows, gains)))
     guaranteed, headline = privacy(rows, mapping(run.get("privacy")))
     console.print(Text(headline, style="" if guaranteed else "bold yellow"))

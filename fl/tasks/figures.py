@@ -89,9 +89,8 @@ def _cell(task: Statistics, index: int, totals: Floats, entries: Floats) -> Cell
     m, levels = len(task.numbers), tree.COARSE if index else tree.FINE
     weight = task.segment_weight if index else task.tree_weight
     trees = entries[: m * sum(levels)].reshape(m, -1) / weight
-    rising = {
-        n.name: tree.cumulative(tree.leaves(trees[i], levels)) for i, n in enumerate(task.numbers)
-    }
+    counted = tree.counts(trees, levels)
+    rising = {n.name: tree.cumulative(counted[i]) for i, n in enumerate(task.numbers)}
     customers = float(totals[0] / task.count_weight)
     shares = totals[1:] / task.value_weight / customers if customers > 0 else np.full(m + 1, np.nan)
     shares = np.clip(shares, 0.0, 1.0)  # noise may lead out of what is possible

@@ -19,7 +19,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -33,12 +33,14 @@ from fl.data.schema import Schema
 from fl.errors import InputError
 from fl.models.factorisation import Factorisation
 from fl.models.popularity import Popularity
+from fl.models.recommender import RecommenderConfig
 from fl.models.sasrec import SasRec
 from fl.tasks.histories import Histories, encoded
 from fl.tasks.ranking import (
     LOSS_LIMIT,
     TOP,
     bounded_log_loss,
+    drawn,
     gains,
     marked,
     mean_over,
@@ -49,30 +51,6 @@ from fl.tasks.ranking import (
 
 _ROWS = 256  # rows whose scores of the whole catalogue are in memory at a time
 _SUMS = ("examples", "log_loss", "hit", "gain", "hit_sampled", "gain_sampled")
-
-
-class Recommender(Protocol):
-    """What a module of this task offers beside ``forward``: histories ``[b, l]`` to states."""
-
-    row_by_row: bool  # every layer sees the batch row by row
-    rng: torch.Generator | None  # of its masks and of sampled items
-
-    def score(self, state: Tensor) -> Tensor: ...
-
-    def output_of(self, item: Tensor) -> tuple[Tensor, Tensor]: ...
-
-
-class RecommenderConfig(Protocol):
-    """A model of this task before it knows the catalogue."""
-
-    @property
-    def name(self) -> str: ...
-
-    def build(self, items: int, length: int, rng: torch.Generator) -> Any:
-        """A fresh module: an ``nn.Module`` and a :class:`Recommender`."""
-
-    def unbounded(self) -> tuple[str, str] | None:
-        """Why a privacy plan cannot train it, and what to set instead; None if it can."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +89,13 @@ class Preference:
         return encoded(table, customers, codes, length=length, targets=targets, where=where)
 
     def losses(self, model: nn.Module, batch: Histories) -> Tensor:
-        """Mean over what followed, ``[b]``; 0 for a row in which nothing known did."""
+        """Mean over what followed, ``[b]``; 0 for a row in which nothing known did.
+
+        ``squared`` is a sum over the catalogue instead.
+        """
+        if self.how.loss == "squared":
+            squared_b: Tensor = model.losses(batch.item_bl, batch.next_bk)  # type: ignore[operator]
+            return squared_b
         follows_bm, at_bm = batch.pairs()
         places = max(1, int((batch.item_bl > 0).sum(1).max()))  # the rest is padding
         state_bld = model(batch.item_bl[:, -places:])
@@ -220,10 +204,12 @@ class Preference:
         out_bn = wanted_bn | owned_bn if self.how.new_only else wanted_bn
         fresh_bn = ~(wanted_bn | owned_bn)  # what negatives are drawn from
         rivals_bk = np.repeat(fresh_bn.sum(1)[:, None], next_bk.shape[1], 1)
-        each = [
-            *gains(ranks(score_bn, place_bk, out_bn)),
-            *sampled_gains(ranks(score_bn, place_bk, ~fresh_bn), rivals_bk),
-        ]
+        each = [*gains(ranks(score_bn, place_bk, out_bn))]
+        if self.how.negatives == "drawn":
+            rivals_bn = drawn(fresh_bn, batch.item_bl.numpy())
+            each += gains(ranks(score_bn, place_bk, ~rivals_bn))
+        else:
+            each += sampled_gains(ranks(score_bn, place_bk, ~fresh_bn), rivals_bk)
         means = [mean_over(x, next_bk != 0) for x in each]
         ones_b = np.ones(len(batch))
         return np.column_stack([ones_b, loss_b, *means, self.items * ones_b, recommended(score_bn)])
@@ -239,8 +225,11 @@ class PreferenceOptions:
         loss: ``softmax`` of the whole catalogue; ``sampled_softmax`` of the item that followed and
             ``sampled`` others, drawn anew for each batch (biased, and far cheaper); ``bce``, binary
             cross-entropy against ``sampled`` others of its own for each item (Kang and McAuley
-            2018, equation 6, with one). A privacy plan needs ``softmax``.
+            2018, equation 6, with one); ``squared``, of the whole catalogue, for the factorisation
+            and for it alone. A privacy plan needs ``softmax`` or ``squared``.
         sampled: >= 1.
+        negatives: of the metrics "of 100", the ``expected`` value over all draws of 99 items that
+            the customer does not have, or that of the 99 ``drawn`` for each row.
         new_only: customers want what they do not have yet: their items are not recommended.
         coverage: count which items are recommended at all; a number for each item travels.
     """
@@ -250,6 +239,7 @@ class PreferenceOptions:
     targets: int = 20
     loss: str = "softmax"
     sampled: int = 256
+    negatives: str = "expected"
     new_only: bool = False
     coverage: bool = True
 
@@ -268,15 +258,23 @@ class PreferenceOptions:
                 f"Expected length={self.length} >= 2, targets={self.targets} >= 1 and "
                 f"sampled={self.sampled} >= 1."
             )
-        if self.loss not in ("softmax", "sampled_softmax", "bce"):
-            raise ValueError(f"Expected loss={self.loss!r}: softmax, sampled_softmax or bce.")
+        if self.loss not in (known := ("softmax", "sampled_softmax", "bce", "squared")):
+            raise ValueError(f"Expected loss={self.loss!r} to be one of {known}.")
+        if self.negatives not in ("expected", "drawn"):
+            raise ValueError(f"Expected negatives={self.negatives!r}: expected or drawn.")
 
     def task(self, schema: Schema, architecture: RecommenderConfig) -> Preference:
         """The task with this catalogue.
 
         Raises:
-            InputError: the data set has no catalogue.
+            InputError: the data set has no catalogue, or the model has no such loss.
         """
+        if self.loss not in architecture.losses:
+            raise InputError(
+                "task.loss",
+                f"model {architecture.name} has no loss {self.loss!r}",
+                f"set task.loss={architecture.losses[0]}",
+            )
         if len(schema.columns) != 1 or len(schema.codes) != 1 or schema.codes[0].name != HISTORY:
             raise InputError(
                 "data.name",
@@ -287,7 +285,7 @@ class PreferenceOptions:
 
     def unbounded(self, architecture: RecommenderConfig) -> tuple[str, str] | None:
         """A loss that samples items is random, and its gradient of no single customer."""
-        if self.loss != "softmax":
+        if self.loss in ("sampled_softmax", "bce"):
             return (
                 f"loss={self.loss} draws items for all customers at once",
                 "set task.loss=softmax",

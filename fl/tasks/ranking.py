@@ -3,8 +3,9 @@
 An item's rank is how many others score higher, a tie counting half. Two competitions are held for
 each item that came next: against the whole catalogue, and against 99 items drawn from those that
 the customer does not have yet, as much of the literature does. Of the second, the expectation over
-all draws is taken, which follows from the rank alone (Krichene and Rendle, "On Sampled Metrics for
-Item Recommendation", KDD 2020, section 4): no draw, no luck.
+all draws can be taken, which follows from the rank alone (Krichene and Rendle, "On Sampled Metrics
+for Item Recommendation", KDD 2020, section 4): no draw, no luck; or they are drawn once for each
+row, as published figures have it.
 
 Legend: ``_b`` row, ``_k`` item of the next basket, ``_n`` item of the catalogue; ``r`` rank from 0,
 ``m`` competitors.
@@ -16,6 +17,7 @@ import numpy as np
 import numpy.typing as npt
 
 from fl.contracts import Floats, Ints
+from fl.seeds import numpy_generator
 
 TOP = 10  # places of the list that a customer is shown
 NEGATIVES = 99
@@ -83,6 +85,20 @@ def sampled_gains(rank: Floats, rivals: Floats) -> tuple[Floats, Floats]:
         hit += chance
         gain += chance / np.log2(ahead + 2)
     return np.where(known, np.minimum(hit, 1.0), 0.0), np.where(known, np.minimum(gain, 1.0), 0.0)
+
+
+def drawn(open_bn: npt.NDArray[np.bool_], history_bl: Ints) -> npt.NDArray[np.bool_]:
+    """:data:`NEGATIVES` of each row's open items, or all of them if they are fewer, ``[b, n]``.
+
+    Drawn without replacement by a generator that depends on the row's history alone: a row has the
+    same competitors in every arm, seed and batch.
+    """
+    chosen_bn = np.zeros(open_bn.shape, np.bool_)
+    for b, (open_n, history_l) in enumerate(zip(open_bn, history_bl, strict=True)):
+        items = np.flatnonzero(open_n)
+        rng = numpy_generator(0, "negatives", *map(int, history_l[history_l > 0]))
+        chosen_bn[b, rng.choice(items, min(NEGATIVES, len(items)), replace=False)] = True
+    return chosen_bn
 
 
 def _log_choose(log_factorial: Floats, n: Ints, k: Ints) -> Floats:

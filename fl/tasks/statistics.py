@@ -1,12 +1,14 @@
 """Industry benchmark: what customers are like over all brands, without any brand's figures.
 
 Counts, means, the rate of a label, histograms, quantiles and correlations, for all customers and by
-segment. Every customer adds one vector of norm at most 1 to each of two statistics:
+segment. Every customer adds one vector of norm at most 1 to each of three statistics:
 
 - ``totals`` ``[cells, values]``: for all customers and for the customer's segment, 1, each number
-  between its public bounds as a share in [0, 1], and the label; what disclosure rules look at
-- ``cells`` ``[entries]``: of all customers, one 8-ary tree over 1,024 bins for each number
-  (``tree.py``) and products of numbers for correlations; of each segment, small trees over 32 bins
+  between its public bounds as a share in [0, 1], and the label
+- ``own`` ``[cells, values]``: the same, but the norm is over the largest entries of cells, which is
+  what a brand's largest share of a cell's totals depends on; what disclosure rules look at
+- ``cells`` ``[entries]``: of all customers, one 4-ary tree over 1,024 bins for each number
+  (``tree.py``) and products of numbers for correlations; of each segment, small trees over 64 bins
 
 Weights, public constants, say how the norm is shared out between them.
 """
@@ -79,6 +81,16 @@ class Statistics:
         return (m * sum(tree.FINE) + products, *[m * sum(tree.COARSE)] * others)
 
     @property
+    def own_weight(self) -> float:
+        """What one customer adds to ``own`` where it counts as 1, at most."""
+        return 1 / math.sqrt(self._groups)
+
+    @property
+    def weights(self) -> Floats:
+        """What one customer adds to each of a cell's totals, at most; float64 ``[values]``."""
+        return np.array([self.count_weight] + [self.value_weight] * (len(self.values) - 1))
+
+    @property
     def count_weight(self) -> float:
         """What one customer adds to a count."""
         return math.sqrt(_COUNT / self._groups)
@@ -141,17 +153,21 @@ class Statistics:
     def evaluate(self, model: nn.Module, batch: Records) -> Arrays:
         """Each customer's vectors, ``[b, ...]``."""
         return OnDemand(
-            {"totals": lambda: self._totals(batch), "cells": lambda: self._cells(batch)}
+            {
+                "totals": lambda: self._totals(batch, self.weights),
+                "own": lambda: self._totals(batch, np.full(len(self.values), self.own_weight)),
+                "cells": lambda: self._cells(batch),
+            }
         )
 
     def statistics(self) -> Arrays:
         """Zeros in the shape of the summed vectors."""
         totals = np.zeros((len(self.cells), len(self.values)))
-        return {"totals": totals, "cells": np.zeros(sum(self.widths))}
+        return {"totals": totals, "own": totals, "cells": np.zeros(sum(self.widths))}
 
     def limits(self) -> Limits:
         """By the choice of weights."""
-        return {"totals": 1.0, "cells": 1.0}
+        return {"totals": 1.0, "own": 1.0, "cells": 1.0}
 
     def bins(self, x_bm: Floats) -> Ints:
         """The bin of each number among 1,024, int64 ``[b, m]``; scaled as the schema says."""
@@ -162,13 +178,11 @@ class Statistics:
         """Into [-1, 1], by the public bounds."""
         return np.stack([n.scale(x_bm[:, i]) for i, n in enumerate(self.numbers)], 1)
 
-    def _totals(self, batch: Records) -> Array:
+    def _totals(self, batch: Records, weight_v: Floats) -> Array:
         low, high = (np.array([getattr(n, end) for n in self.numbers]) for end in ("low", "high"))
         shares = (batch.x_bm.numpy() - low) / (high - low)
         rate = [batch.y_b.numpy()[:, None]] if self.labelled else []
-        values_bv = np.concatenate([shares, *rate], 1) * self.value_weight
-        one_b = np.full((len(batch), 1), self.count_weight)
-        own_bv = np.concatenate([one_b, values_bv], 1)
+        own_bv = np.concatenate([np.ones((len(batch), 1)), shares, *rate], 1) * weight_v
         total_bcv = np.zeros((len(batch), len(self.cells), len(self.values)))
         total_bcv[:, 0] = own_bv
         if self.segments:

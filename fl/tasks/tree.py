@@ -1,23 +1,26 @@
-"""Counts over 1,024 bins as an 8-ary tree: any prefix is the sum of few noisy nodes.
+"""Counts over 1,024 bins as a 4-ary tree: any prefix is the sum of few noisy nodes.
 
 Hay, Rastogi, Miklau, Suciu, "Boosting the Accuracy of Differentially Private Histograms Through
-Consistency", PVLDB 2010, section 4 (the tree, and the best linear combination of its levels);
-Qardaji, Yang, Li, "Understanding Hierarchical Methods for Differentially Private Histograms", PVLDB
-2013 (why 8 or so children). What is done here is done with noisy counts, after their release.
+Consistency", PVLDB 2010, section 4 (the tree, and the best linear combination of its levels). All
+that is done here is done with noisy counts, after their release, and costs no privacy.
 
-Legend: a tree of ``levels`` (2, 16, 128, 1024) has 2 roots with 8 children each, and so on; its
+With five levels of 4 children, the rank of a quantile has 0.8 of the standard deviation that it has
+with four levels of 8 (by the matrix of the tree, over 1,024 even bins).
+
+Legend: a tree of ``levels`` (4, 16, 64, 256, 1024) has 4 roots with 4 children each, and so on; its
 nodes are stored level after level.
 """
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
 
 from fl.contracts import Floats, Ints
 
-FINE, COARSE = (2, 16, 128, 1024), (4, 32)  # numbers of nodes, level by level
+FINE, COARSE = (4, 16, 64, 256, 1024), (4, 16, 64)  # numbers of nodes, level by level
 
 
 def one_hot(bin_b: Ints, levels: Sequence[int]) -> Floats:
@@ -53,29 +56,91 @@ def leaves(noisy: Floats, levels: Sequence[int]) -> Floats:
     >>> leaves(exact, (2, 16))[[0, 9]].tolist()
     [1.0, 2.0]
     """
-    level = [x.copy() for x in np.split(np.asarray(noisy, np.float64), np.cumsum(levels)[:-1])]
-    variance = 1.0
+    level, _ = _fitted(_levels(noisy, levels), levels)
+    known = level[0]
+    for above, below in itertools.pairwise(level):
+        family = below.reshape(len(above), -1)
+        known = (family + ((known - family.sum(1)) / family.shape[1])[:, None]).ravel()
+    return known
+
+
+def counts(noisy_mn: Floats, levels: Sequence[int]) -> Floats:
+    """Counts of the leaves of several trees over the same customers: none below zero, one total.
+
+    From the least squares fit down: what the children of a node differ by is drawn towards nothing
+    as far as noise explains it (James, Stein, "Estimation with Quadratic Loss", 1961, positive
+    part), so that the resolution follows the noise; then the nearest numbers are taken that are
+    not negative and add up to the node. How noisy nodes are is seen from families that do not add
+    up.
+
+    Args:
+        noisy_mn: float64 ``[m, nodes]``, every node equally noisy.
+
+    Returns:
+        Float64 ``[m, levels[-1]]``.
+
+    >>> exact = one_hot(np.array([0, 9, 9]), (4, 16)).sum(0)
+    >>> counts(exact[None], (4, 16))[0, [0, 9]].round(9).tolist()
+    [1.0, 2.0]
+    """
+    trees = [_levels(noisy_n, levels) for noisy_n in noisy_mn]
+    noise = float(np.mean([_noise(tree) for tree in trees]))
+    fitted = [_fitted(tree, levels) for tree in trees]
+    total = max(float(np.mean([level[0].sum() for level, _ in fitted])), 0.0)
+    return np.stack([_grown(level, [v * noise for v in of], total) for level, of in fitted])
+
+
+def _levels(noisy: Floats, levels: Sequence[int]) -> list[Floats]:
+    return [x.copy() for x in np.split(np.asarray(noisy, np.float64), np.cumsum(levels)[:-1])]
+
+
+def _fitted(level: list[Floats], levels: Sequence[int]) -> tuple[list[Floats], list[float]]:
+    """The pass up: the best estimate of each node from all below it, and its variance by level."""
+    variances = [1.0] * len(levels)
     for i in range(len(levels) - 2, -1, -1):
         children = levels[i + 1] // levels[i]
-        below, of_below = level[i + 1].reshape(levels[i], children).sum(1), children * variance
+        below, of_below = (
+            level[i + 1].reshape(levels[i], children).sum(1),
+            children * variances[i + 1],
+        )
         level[i] = (of_below * level[i] + below) / (of_below + 1.0)
-        variance = of_below / (of_below + 1.0)
-    for i in range(len(levels) - 1):
-        children = levels[i + 1] // levels[i]
-        lacking = level[i] - level[i + 1].reshape(levels[i], children).sum(1)
-        level[i + 1] = level[i + 1] + np.repeat(lacking / children, children)
-    return level[-1]
+        variances[i] = of_below / (of_below + 1.0)
+    return level, variances
+
+
+def _noise(level: Sequence[Floats]) -> float:
+    """The variance of a node, from what families lack of their parents."""
+    squares = [
+        (above - below.reshape(len(above), -1).sum(1)) ** 2 / (1 + len(below) / len(above))
+        for above, below in itertools.pairwise(level)
+    ]
+    return float(np.concatenate(squares).mean())
+
+
+def _grown(level: Sequence[Floats], variances: Sequence[float], total: float) -> Floats:
+    """The pass down of :func:`counts`: float64 ``[leaves]``."""
+    known = _parts(level[0][None], np.array([total])).ravel()
+    for below, variance in zip(level[1:], variances[1:], strict=True):
+        family = below.reshape(len(known), -1)
+        apart = family - family.mean(1, keepdims=True)
+        squares = np.maximum((apart**2).sum(1, keepdims=True), 1e-300)
+        kept = np.maximum(1 - (family.shape[1] - 2) * variance / squares, 0.0)
+        known = _parts(known[:, None] / family.shape[1] + kept * apart, known).ravel()
+    return known
+
+
+def _parts(wanted_nk: Floats, sums_n: Floats) -> Floats:
+    """The nearest parts >= 0 of each sum: projection onto a simplex (Held, Wolfe, Crowder 1974)."""
+    falling = -np.sort(-wanted_nk, 1)
+    over = (np.cumsum(falling, 1) - sums_n[:, None]) / np.arange(1, wanted_nk.shape[1] + 1)
+    last = np.maximum((falling > over).sum(1), 1) - 1
+    parts: Floats = np.maximum(wanted_nk - over[np.arange(len(sums_n)), last][:, None], 0.0)
+    return parts
 
 
 def cumulative(leaf: Floats) -> Floats:
-    """The counts up to each leaf's upper edge, made to rise from 0: float64 ``[leaves + 1]``.
-
-    Isotonic regression keeps what noise has not turned upside down.
-    """
-    from sklearn.isotonic import isotonic_regression
-
-    rising = isotonic_regression(np.cumsum(leaf), y_min=0.0)
-    return np.concatenate([[0.0], rising])
+    """The counts up to each leaf's upper edge, from 0: float64 ``[leaves + 1]``."""
+    return np.concatenate([[0.0], np.cumsum(leaf)])
 
 
 def quantile(rising: Floats, q: float) -> float:

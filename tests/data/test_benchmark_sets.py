@@ -78,7 +78,8 @@ def test_store_weeks_are_summed_up_and_price_cuts_are_of_the_week_before() -> No
 
 
 @pytest.mark.slow
-def test_dominicks_beer() -> None:
+def test_dominicks_beer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CROSSBRAND_CACHE", str(tmp_path))  # read from the publisher's file
     data = load(DominicksBeer())
     assert len(data.rows) == 19_511 and data.rows["store"].nunique() == 68
     assert data.rows["price_cut"].mean() == pytest.approx(0.106, abs=0.001)

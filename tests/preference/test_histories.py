@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -64,6 +65,45 @@ def test_of_new_items_only_what_was_never_bought_is_looked_for() -> None:
     assert cut_of("ab", "ac", "cb", new_only=True) == [
         ("train", "ab", ""), ("validation", "ab", "c"),
     ]  # fmt: skip
+
+
+def dated(*baskets: tuple[str, str], **how: Any) -> list[tuple[str, str, str]]:
+    table = bought(*(items for _, items in baskets))
+    table["time"] = [pd.Timestamp(day) for day, items in baskets for _ in items]
+    rows = history_rows(table, Cut(**how))
+    return [(r.split, "".join(r.history), "".join(r.next)) for r in rows.itertuples()]
+
+
+DAYS = (("2010-01-05", "ab"), ("2010-02-05", "c"), ("2010-03-05", "de"), ("2010-04-05", "af"))
+
+
+def test_from_a_date_on_every_basket_is_tested_and_none_before_it() -> None:
+    assert dated(*DAYS, test_from="2010-03-05") == [
+        ("train", "abc", ""), ("test", "abc", "de"), ("test", "abcde", "af"),
+    ]  # fmt: skip
+    assert dated(*DAYS, test_from="2010-03-05", test_until="2010-04-01", new_only=True) == [
+        ("train", "abc", ""), ("test", "abc", "de"),
+    ]  # fmt: skip
+
+
+def test_a_first_basket_after_the_date_has_no_past_and_is_not_tested() -> None:
+    assert dated(*DAYS, test_from="2010-01-01") == [
+        ("test", "ab", "c"), ("test", "abc", "de"), ("test", "abcde", "af"),
+    ]  # fmt: skip
+    assert dated(*DAYS, test_from="2011-01-01") == [("train", "abcdeaf", "")]
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        {"test_from": "1 March"},
+        {"test_from": "2010-03-01", "test_until": "2010-02-01"},
+        {"test_until": "2010-02-01"},
+    ],
+)
+def test_dates_that_are_none_or_out_of_order_are_refused(how: dict[str, str]) -> None:
+    with pytest.raises(ValueError, match="Expected"):
+        Cut(**how)  # type: ignore[arg-type]
 
 
 def test_an_item_bought_twice_at_once_is_one_want() -> None:

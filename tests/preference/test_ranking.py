@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.stats import hypergeom
 
-from fl.tasks.ranking import NEGATIVES, TOP, gains, ranks, sampled_gains
+from fl.tasks.ranking import NEGATIVES, TOP, drawn, gains, ranks, sampled_gains
 
 
 def one_rank(scores: list[float], target: int, out: tuple[int, ...] = ()) -> float:
@@ -70,3 +70,28 @@ def test_with_few_rivals_all_compete() -> None:
 def test_a_rank_of_none_among_none_is_the_first_place() -> None:
     hit, gain = sampled_gains(np.array([0.0]), np.array([0.0]))
     assert (hit[0], gain[0]) == (1.0, 1.0)
+
+
+def test_drawn_competitors_are_open_items_and_the_same_in_any_company() -> None:
+    rng = np.random.default_rng(3)
+    open_bn = rng.uniform(size=(6, 400)) < 0.7
+    open_bn[5, 30:] = False  # fewer than are drawn: all of them
+    history_bl = rng.integers(1, 400, (6, 5))
+    chosen = drawn(open_bn, history_bl)
+    assert not (chosen & ~open_bn).any()
+    assert chosen.sum(1).tolist() == [NEGATIVES] * 5 + [open_bn[5].sum()]
+    assert np.array_equal(drawn(open_bn[2:4], history_bl[2:4]), chosen[2:4])
+    assert not np.array_equal(chosen[0], chosen[1])
+
+
+def test_the_drawn_metric_is_the_expected_one_but_for_the_draw() -> None:
+    """The same model on 600 rows: the draws' mean is within three standard errors."""
+    rng = np.random.default_rng(4)
+    score_bn, target_b1 = rng.normal(size=(600, 500)), rng.integers(0, 500, (600, 1))
+    np.put_along_axis(score_bn, target_b1, 1.5, 1)
+    open_bn = np.ones(score_bn.shape, np.bool_)
+    np.put_along_axis(open_bn, target_b1, False, 1)
+    competes_bn = drawn(open_bn, rng.integers(1, 400, (600, 8)))
+    _, gain = gains(ranks(score_bn, target_b1, ~competes_bn))
+    _, expected = sampled_gains(ranks(score_bn, target_b1, ~open_bn), np.full((600, 1), 499.0))
+    assert abs(gain.mean() - expected.mean()) < 3 * gain.std() / 600**0.5

@@ -32,9 +32,8 @@ def purchases(brand: str = "b0", customers: int = 40, baskets: int = 8) -> pd.Da
 
 
 def task(model: Any, **options: Any) -> Preference:
-    made: Preference = PreferenceOptions(**{"length": 10, "targets": 4, **options}).task(
-        SCHEMA, model
-    )
+    usual = {"length": 10, "targets": 4, "loss": model.losses[0]}
+    made: Preference = PreferenceOptions(**{**usual, **options}).task(SCHEMA, model)
     return made
 
 

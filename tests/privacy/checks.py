@@ -109,6 +109,41 @@ def records_have_the_noise_that_is_booked_for_their_share() -> None:
             assert weight == 1.0 and abs(off(noise, 0.0, times * std)) < CLOSE
 
 
+def largest_shares_have_the_noise_that_is_booked() -> None:
+    """In the unit of a row's smallest total, all of it by the brand alone."""
+    part, totals = np.ones((4, ENTRIES, 2)) / ENTRIES, np.array([[5.0, 20.0]] * ENTRIES)
+    asked = Statistic("s", Of.LARGEST, {"a": totals}, ("a",), share=0.25, alone=True)
+    for plan in (LOCAL, SHARED):
+        assert plan.event(Query(asked), Training()) == Gaussian(2 * SIGMA)
+        chunks = iter([({"a": part}, np.arange(4))])
+        released, weight = plan.release(chunks, asked, {"a": 3.0}, 0)
+        noise = torch.from_numpy(np.asarray(released["a"], np.float64)) * 5.0 / 3.0
+        assert weight == 1.0 and abs(off(noise, 0.0, 2 * SIGMA)) < CLOSE
+
+
+def one_customer_moves_largest_shares_by_at_most_one() -> None:
+    """In the same unit; by any values in any rows, on top of any others'."""
+    totals = np.array([[4.0, 9.0, 2.0], [30.0, 1.0, 50.0]])
+    kept: list[Tensor] = []
+
+    def heard(rows: list[Tensor]) -> list[Tensor]:
+        kept.append(rows[0].clone())
+        return rows
+
+    others = np.array([[[0.5, 0.1, 0.3], [0.0, 0.6, 0.0]], [[0.0, 0.7, 0.0], [0.1, 0.2, 0.0]]])
+    for value in (0.3, 1.0, 1e6, 1e200, -1e6, math.nan, math.inf):
+        for where in (np.s_[:, 0], np.s_[:, :, 1], np.s_[:, :, :]):
+            planted = np.zeros((2, 2, 3))
+            planted[where] = value
+            both, who = np.concatenate([others, planted]), np.array([1, 2, 7, 7])
+            kept.clear()
+            for x, customers in ((others, who[:2]), (both, who)):
+                chunks = iter([({"a": x}, customers)])
+                statistics.largest_shares(chunks, {"a": totals}, {"a": 1.0}, heard)
+            assert bool(torch.isfinite(kept[1]).all())
+            assert float((kept[1] - kept[0]).norm()) <= 1 + 1e-9
+
+
 def a_count_has_the_noise_that_is_booked() -> None:
     chunks = {"customers": np.ones(7)}, np.arange(7)
     released = [
@@ -306,7 +341,8 @@ def as_many_steps_are_booked_as_are_taken() -> None:
 def what_is_not_paid_for_touches_no_data() -> None:
     task = worlds.task()
     start = worlds.first_params(task)
-    asks = [Train(start), *(Query(Statistic("train", of, start)) for of in Of)]
+    asks = [Train(start), *(Query(Statistic("train", of, start)) for of in set(Of) - {Of.LARGEST})]
+    asks += [Query(Statistic("train", Of.LARGEST, start, tuple(start), alone=True))]
     for plan in (LOCAL, SHARED):
         for ask in asks:
             if plan is SHARED and isinstance(ask, Train):
@@ -350,6 +386,8 @@ CHECKS = (
     a_step_has_the_noise_that_is_booked,
     a_query_has_the_noise_that_is_booked,
     records_have_the_noise_that_is_booked_for_their_share,
+    largest_shares_have_the_noise_that_is_booked,
+    one_customer_moves_largest_shares_by_at_most_one,
     a_count_has_the_noise_that_is_booked,
     a_sum_of_brands_has_the_noise_that_is_booked,
     the_shares_that_are_counted_on_make_up_the_noise,

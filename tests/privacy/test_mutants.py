@@ -186,6 +186,24 @@ MUTANTS = {
         "per_example",
         checks.one_customer_moves_a_query_by_at_most_one,
     ),
+    "largest shares not clipped": Mutant(
+        statistics.largest_shares,
+        "scaled = _clipped_by_rows(scaled)",
+        "pass",
+        checks.one_customer_moves_largest_shares_by_at_most_one,
+    ),
+    "shares noised as if of the largest total": Mutant(
+        statistics.largest_shares,
+        "of[n].min(1)",
+        "of[n].max(1)",
+        checks.one_customer_moves_largest_shares_by_at_most_one,
+    ),
+    "noise of largest shares 5 % low": Mutant(
+        CustomerPrivacy.release,
+        "noise_multiplier=multiplier, rng",
+        "noise_multiplier=0.95 * multiplier, rng",
+        checks.largest_shares_have_the_noise_that_is_booked,
+    ),
     "brand update not clipped": Mutant(
         BrandPrivacy.bound,
         "return Update(bounded, 1.0)",

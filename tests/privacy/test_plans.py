@@ -268,7 +268,7 @@ def test_a_batch_without_anybody_is_noise_over_the_expected_number() -> None:
         assert query(plan, none, np.zeros(0, np.int64), {"a": 1.0})["a"].shape == (3,)
         empty = LocalBrand("b", {"s": rows(0)}, narrow(), plan, Training(), 0, "t", Booked())
         start = {n: p.detach().numpy() for n, p in model(narrow()).named_parameters()}
-        for of in Of:
+        for of in set(Of) - {Of.LARGEST}:  # which is asked of rows of numbers
             counted = empty.answer(Query(Statistic("s", of, start)))
             assert isinstance(counted, Counted) and counted.sums and arrays.finite(counted.sums)
 

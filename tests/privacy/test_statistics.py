@@ -170,3 +170,13 @@ def test_shares_keep_shapes_and_split_the_variance() -> None:
 def test_noise_too_small_for_the_lattice_is_refused(multiplier: float, shares: int) -> None:
     with pytest.raises(ValueError, match="64 lattice steps"):
         lattice.shared([torch.zeros(3)], 1.0, multiplier, shares, SecureRandom())
+
+
+def test_exact_largest_shares_are_those_of_the_sums() -> None:
+    x = np.array([[[1.0, 30.0], [0.0, 2.0]], [[2.0, 10.0], [5.0, 1.0]]])
+    totals = np.array([[6.0, 100.0], [50.0, 4.0]])
+    chunk = {"a": x}, np.arange(2)
+    found = statistics.largest_shares(iter([chunk]), {"a": totals}, {"a": 1.0}, None)
+    assert np.allclose(np.asarray(found["a"], np.float64), [0.5, 0.75])
+    with pytest.raises(ValueError, match="totals > 0"):
+        statistics.largest_shares(iter([chunk]), {"a": totals * 0}, {"a": 1.0}, None)

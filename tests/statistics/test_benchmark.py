@@ -115,6 +115,9 @@ def test_a_guarantee_holds_for_the_run_and_every_brand_finds_its_place() -> None
         ("task.segment.edges: Expected edges", ("task.segment={column: age}",)),
         ("task: Expected min_brands=2 >= 3", ("task.min_brands=2",)),
         ("task: Expected quantiles", ("task.quantiles=[0.5,1.0]",)),
+        ("task: Expected margin", ("task.margin=-1",)),
+        ("task: Expected caps of metrics", ("task.caps.age=50",)),
+        ("task.caps.spend: 900 is not above 0 and up to 500", ("task.caps={spend: 900}",)),
         ("task.register: 2 seeds", ("task.register=r.jsonl", "seeds=2")),
         ("privacy: brand clips", ("privacy=brand",)),
     ],
@@ -125,6 +128,14 @@ def test_what_cannot_be_told_is_refused_with_the_reason(
     assert command(options(*more)) == 2
     assert capfd.readouterr().err.splitlines()[-1].startswith(f"fl-run: {named}")
     assert not Path("out").exists()
+
+
+def test_a_cap_is_where_a_number_ends() -> None:
+    assert command(options("task.caps={spend: 200}")) == 0
+    assert rows()["none", "federated", "pooled", "mean:spend"] == pytest.approx(
+        table()["spend"].clip(upper=200).mean(), rel=1e-9
+    )
+    assert rows()["none", "federated", "pooled", "rank_error"] < 0.002
 
 
 def test_columns_without_stated_bounds_are_refused(capfd: pytest.CaptureFixture[str]) -> None:
@@ -192,7 +203,8 @@ def test_a_customer_adds_at_most_one(
     for name, zero in task.statistics().items():
         vectors = np.asarray(found[name], np.float64)
         assert vectors.shape == (len(rows_), *zero.shape)
-        assert np.linalg.norm(vectors.reshape(len(rows_), -1), axis=1).max() <= 1 + 1e-9
+        by_row = np.abs(vectors).max(2) if name == "own" else vectors.reshape(len(rows_), -1)
+        assert np.linalg.norm(by_row, axis=1).max() <= 1 + 1e-9
 
 
 def test_a_repeated_query_over_a_changed_cohort_is_refused(

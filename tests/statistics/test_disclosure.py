@@ -16,16 +16,16 @@ from experiments.journal import Journal
 from experiments.questions.asking import Answered, Place, ask, in_force
 from experiments.questions.benchmark import spread_of
 from fl.algorithms.disclosure import REASONS, Disclosure
-from fl.arrays import Arrays
 from fl.contracts import Floats
 from fl.data.columns import Category, Number
-from fl.doors import Counted, Query
+from fl.doors import Counted, Of, Query
 from fl.errors import InputError
 from fl.privacy import CustomerPrivacy, NoPrivacy, PlainSum, Plan
 from fl.privacy.parameters import SOURCES
 from fl.privacy.releases import Release, refuse_differencing
 from fl.privacy.secagg import BrandAgg
 from fl.round import carry_out, states
+from fl.seeds import numpy_generator
 from fl.tasks.records import Segments
 from fl.tasks.statistics import Statistics
 
@@ -36,7 +36,11 @@ TASK = Statistics((Number("spend", 0, 100),), None, Segments(Category("kind", KI
 
 def rules(**changed: float) -> Disclosure:
     made = Disclosure(
-        len(TASK.cells), len(TASK.values), TASK.widths, count_weight=TASK.count_weight
+        len(TASK.cells),
+        len(TASK.values),
+        TASK.widths,
+        weights=tuple(TASK.weights.tolist()),
+        own_weight=TASK.own_weight,
     )
     return replace(made, **{"min_customers": 10.0, **changed})  # type: ignore[arg-type]
 
@@ -125,7 +129,7 @@ def test_a_single_suppressed_cell_takes_another_with_it(tmp_path: Path) -> None:
 def test_nothing_of_a_suppressed_cell_is_sent() -> None:
     """Not by a single brand, whatever its customers are."""
     asked = rules()
-    state = [*states(asked, asked.init({}), 4)][3]
+    state = [*states(asked, asked.init({}), 3)][2]
     state = {**state, "reasons": np.array([0.0, 0.0, 3.0, 0.0])}
 
     class Door:
@@ -142,14 +146,12 @@ def test_nothing_of_a_suppressed_cell_is_sent() -> None:
 def test_no_released_cell_breaks_a_rule(sizes: list[int]) -> None:
     """The rules as a trusted party would test them on the exact shares."""
     asked = rules(min_customers=1.0)
-    own = {f"b{i}": _totals(rows(n, 10)) for i, n in enumerate(sizes)}
+    own = {f"b{i}": _own(rows(n, 10)) for i, n in enumerate(sizes)}
     total = sum(own.values(), np.zeros_like(own["b0"]))
-    state: Arrays = {**asked.init({}), "stage": np.ones(()), "totals": total}
-    large = sum((asked._large(x, total) for x in own.values()), np.zeros_like(total))
-    state = asked.apply(state, {"large": large})
-    tested = [asked._tested(x, total, large) for x in own.values()]
-    said = {n: sum(np.asarray(t[n], np.float64) for t in tested) for n in tested[0]}
-    reasons = np.asarray(asked.apply(state, said)["reasons"])  # type: ignore[arg-type]
+    state = asked.apply(asked.init({}), {"totals": total / TASK.own_weight * TASK.weights})
+    least = asked.own_total(state["totals"])
+    above = [asked.above((x / least).max(1), least) for x in own.values()]
+    reasons = np.asarray(asked.apply(state, {"above": np.sum(above, 0)})["reasons"])
     for cell in np.flatnonzero(reasons == 0):
         shares = sorted((float(x[cell, 0] / total[cell, 0]) for x in own.values()), reverse=True)
         rest = 1 - shares[0] - shares[1]
@@ -158,9 +160,9 @@ def test_no_released_cell_breaks_a_rule(sizes: list[int]) -> None:
         assert cell == 0 or sum(s > 0 for s in shares) >= 5
 
 
-def _totals(table: pd.DataFrame) -> Floats:
+def _own(table: pd.DataFrame) -> Floats:
     found = TASK.evaluate(TASK.model(None), TASK.examples(table, np.arange(len(table)), "b"))  # type: ignore[arg-type]
-    return np.asarray(found["totals"], np.float64).sum(0)
+    return np.asarray(found["own"], np.float64).sum(0)
 
 
 # ------------------------------------------------------------------------------- with a guarantee
@@ -186,19 +188,52 @@ def test_a_flag_is_made_of_an_answer_with_all_noise() -> None:
     from fl.round import rehearse
 
     asked = rules()
-    wanted = [a.statistic for s in states(asked, asked.init({}), 4) for a in rehearse(asked, s)
+    wanted = [a.statistic for s in states(asked, asked.init({}), 3) for a in rehearse(asked, s)
               if isinstance(a, Query)]  # fmt: skip
-    assert [(w.parts, w.alone) for w in wanted] == [
-        (("totals",), False), (("totals",), True), (("totals",), True), (("cells",), False)
+    assert [(w.parts[0], w.of, w.alone) for w in wanted] == [
+        ("totals", Of.RECORDS, False), ("own", Of.LARGEST, True), ("cells", Of.RECORDS, False)
     ]  # fmt: skip
     assert sum(w.share for w in wanted) == pytest.approx(1.0)
+
+
+def test_noise_errs_to_the_side_of_suppressing() -> None:
+    """A brand at the limit is released in 16 to 25 % of releases, two noises above it hardly ever.
+
+    68 small brands do not trip the rules. ``experiments/bench/disclosure.py`` has the figures of
+    the experiments.
+    """
+    asked = rules(spread=4.0 * TASK.own_weight)
+    totals = np.array([[1000.0, 500.0], [10.0, 5.0], [500.0, 200.0], [490.0, 295.0]])
+    total = asked.own_total(totals * TASK.weights)
+    assert np.allclose(asked.noise(total)[[0, 2]], [4 / 500, 4 / 200])
+    rng = numpy_generator(0, "rules")
+    state = {**asked.init({}), "stage": np.ones(()), "totals": totals * TASK.weights}
+
+    def released(shares: list[float]) -> float:
+        """How often segment ``new`` of 200 units is released, under noise of 0.02 on shares."""
+        kept = 0
+        for _ in range(400):
+            noisy = np.array(shares) + rng.normal(0, 0.02, len(shares))
+            above = np.sum([asked.above(np.full(4, x), total) for x in noisy], 0)
+            reasons = np.asarray(asked.apply(state, {"above": above})["reasons"])
+            kept += int(reasons[2] == 0)
+        return kept / 400
+
+    even = [0.1] * 10
+    assert released(even) == 1.0
+    assert 0.05 < released([0.5, *[0.1] * 5]) < 0.25
+    assert released([0.54, *[0.1] * 5]) < 0.01
+    reasons = asked.apply(
+        state, {"above": np.full((5, 4), 10.0) * np.array([1, 0, 0, 0, 0])[:, None]}
+    )
+    assert REASONS[int(np.asarray(reasons["reasons"])[1])].startswith("too small")
 
 
 @pytest.mark.parametrize(
     "wrong",
     [
         {"min_brands": 2}, {"min_customers": 0}, {"single": 0.9}, {"pair": 1.0}, {"p_percent": 0},
-        {"share_totals": 0.0}, {"share_own": 0.95},
+        {"share_totals": 0.0}, {"share_own": 0.95}, {"margin": -1},
     ],
 )  # fmt: skip
 def test_rules_that_protect_nobody_are_refused(wrong: dict[str, float]) -> None:

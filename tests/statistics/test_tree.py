@@ -25,18 +25,49 @@ def test_leaves_are_the_least_squares_fit_of_all_levels(levels: tuple[int, ...])
 
 
 def test_a_prefix_of_the_whole_tree_has_the_noise_of_few_nodes() -> None:
-    """About 8 times that of a node; of the leaves alone it would be 22 in the middle."""
+    """Of the leaves alone it would be 22 times that of a node in the middle."""
     rng, ends = numpy_generator(0, "prefix"), []
     for _ in range(200):
         rising = np.cumsum(tree.leaves(rng.normal(size=sum(tree.FINE)), tree.FINE))
         ends.append(rising[100:924:37])
-    assert 1.7 < np.std(ends) < 2.4  # 4.1 in units of a customer's whole norm, over sqrt(4) levels
+    assert 1.3 < np.std(ends) < 1.9  # 3.4 in units of a customer's whole norm, over sqrt(5) levels
+
+
+def test_without_noise_counts_are_exact_and_with_it_none_is_below_zero() -> None:
+    rng = numpy_generator(0, "counts")
+    exact = tree.one_hot(rng.integers(0, 300, 500), tree.FINE).sum(0)
+    assert np.allclose(tree.counts(exact[None], tree.FINE)[0], exact[-1024:])
+    noisy = exact + rng.normal(0, 10, (3, len(exact)))
+    found = tree.counts(noisy, tree.FINE)
+    assert found.min() >= 0
+    assert np.allclose(found.sum(1), found[0].sum())  # the same customers in each tree
+
+
+def test_counts_are_closer_than_least_squares_alone() -> None:
+    """Post-processing: the same noisy nodes, less error."""
+    rng, apart = numpy_generator(1, "counts"), {"fitted": 0.0, "counts": 0.0}
+    places = np.clip(rng.normal(400, 90, 2000), 0, 1023).astype(np.int64)
+    exact = tree.one_hot(places, tree.FINE).sum(0)
+    rising = np.cumsum(exact[-1024:])
+    for _ in range(20):
+        noisy = exact + rng.normal(0, 15, len(exact))
+        for name, leaf in (
+            ("fitted", tree.leaves(noisy, tree.FINE)),
+            ("counts", tree.counts(noisy[None], tree.FINE)[0]),
+        ):
+            apart[name] += float(np.abs(np.cumsum(leaf) - rising)[100:900].mean())
+    assert apart["counts"] < 0.9 * apart["fitted"]
+
+
+def test_where_nobody_was_counted_noise_makes_nobody() -> None:
+    assert tree.counts(np.full((1, sum(tree.COARSE)), -1.0), tree.COARSE).max() == 0
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=50), st.floats(0.01, 0.99))
 def test_without_noise_a_quantile_is_in_the_bin_of_the_exact_one(u: list[float], q: float) -> None:
     bins = np.minimum((np.array(u) * 1024).astype(np.int64), 1023)
-    rising = tree.cumulative(tree.leaves(tree.one_hot(bins, tree.FINE).sum(0), tree.FINE))
+    exact_nodes = tree.one_hot(bins, tree.FINE).sum(0)
+    rising = tree.cumulative(tree.counts(exact_nodes[None], tree.FINE)[0])
     found = tree.quantile(rising, q) * 1024
     exact = np.sort(bins)[int(np.ceil(q * len(u) - 1e-9)) - 1]
     assert exact - 1e-6 <= found <= exact + 1 + 1e-6
@@ -47,4 +78,3 @@ def test_a_place_and_its_share_are_inverse() -> None:
     for q in (0.1, 0.5, 0.9):
         assert tree.share_below(rising, tree.quantile(rising, q)) == pytest.approx(q)
     assert np.isnan(tree.quantile(np.zeros(5), 0.5))
-    assert np.all(np.diff(tree.cumulative(np.array([1.0, -5.0, 2.0]))) >= 0)
