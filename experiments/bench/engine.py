@@ -8,7 +8,8 @@ does, ``formula`` stacked models without a framework. Sides take turns within on
 the tenth percentile of the rounds counts, as other jobs share the machine.
 
 Cases: ``lr10 lr100 mlp10 mlp100``, the same with ``_dp`` (customer-level DP-SGD, the same number of
-steps and expected batch; noise from secure randomness), ``_scaffold`` and ``_shuffled``, and
+steps and expected batch; noise from secure randomness; ``noise`` is its normal variates alone, the
+floor of what privacy costs), ``_scaffold`` and ``_shuffled``, and
 ``embedding`` (16 columns of 2,000 ids, 8 numbers each, 16 numbers, 64 hidden, 10 brands a round).
 """
 
@@ -40,6 +41,8 @@ def sides(case: Case) -> Mapping[str, Callable[[], None]]:
     made: dict[str, Callable[[], None]] = {
         runtime: world.side(runtime).round for runtime in ("cohort", "inprocess")
     }
+    if case.more == "dp":
+        made["noise"] = world.noise()
     if case.plain and case.cohort == BRANDS and cores() > 1:
         made["two_workers"] = world.side("cohort", 2).round
     if case.plain:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.util import find_spec
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from fl.models.logistic import Logistic
 from fl.models.mlp import Mlp
 from fl.models.parameters import parameters
 from fl.privacy import CustomerPrivacy, NoPrivacy, PlainSum, Plan
+from fl.privacy.noise import SecureRandom
 from fl.round import coordinate
 from fl.seeds import numpy_generator, torch_generator
 from fl.tasks.conversion import Conversion, ModelConfig
@@ -110,6 +112,18 @@ class World:
     def side(self, runtime: str, workers: int = 1) -> Side:
         """The framework under one runtime."""
         return Side(self, Runtime(runtime, workers=workers))
+
+    def noise(self) -> Callable[[], None]:
+        """Only the normal variates of a private round: one for each weight, step and brand."""
+        rng = SecureRandom(compiled=find_spec("numba") is not None)
+        each = self.training.steps * sum(x.size for x in self.first.values())
+        most = max(1, (1 << 17) // each)
+
+        def turn() -> None:
+            for brand in range(0, self.case.cohort, most):
+                rng.normal((min(most, self.case.cohort - brand), each), 1.0)
+
+        return turn
 
     def bare(self, flow: Flow) -> Callable[[], None]:
         """The same work without the framework."""

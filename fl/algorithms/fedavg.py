@@ -18,6 +18,8 @@ from fl.arrays import Arrays
 from fl.contracts import Limits, Local, Update
 from fl.doors import Drift, Train, Trained
 
+_NONE = Drift()
+
 
 @dataclass(frozen=True, slots=True)
 class FedAvg:
@@ -40,7 +42,7 @@ class FedAvg:
 
     def local(self, received: Arrays, memory: Arrays) -> Local:
         """Train from ``w``; send ``n_k (w_k - w)`` and ``n_k``."""
-        return local_change(received, memory, Drift())
+        return local_change(received, memory, _NONE)
 
     def zero(self, state: Arrays) -> Arrays:
         """An update has the model's names and shapes."""

@@ -10,7 +10,7 @@ from typing import Protocol
 from torch import Tensor, nn
 
 from fl.arrays import Arrays
-from fl.cohort.compiled import Loop, train, unread
+from fl.cohort.compiled import Shape, train, train_privately
 from fl.cohort.descent import Descent
 from fl.cohort.formulas import DenseSignals, Formula, TableSignals, accumulate
 from fl.cohort.formulas import Signals as Stacked
@@ -65,7 +65,7 @@ def exact(
     stored: Sequence[Tensor],
     members: Sequence[Member],
     training: Training,
-    loop: Loop | None = None,
+    loop: Shape | None = None,
 ) -> tuple[Weights, list[int]]:
     """End points and steps of members sorted by their steps, most first; no guarantee.
 
@@ -86,7 +86,7 @@ def exact(
         )  # fmt: skip
         for step in range(0 if descent.still else taken[0]):
             moving = weights.of_first(sum(own > step for own in taken))
-            descent.glide(moving, unread(weights))
+            descent.glide(moving, whole.unread)
         return weights, batches.steps
     gradient = None if descent.fused else kernel.layout.zeros(len(members))
     rate, active = training.learning_rate, len(members)
@@ -113,26 +113,38 @@ def clipped(
     members: Sequence[Member],
     training: Training,
     customers: CustomerBlock,
+    loop: Shape | None = None,
 ) -> tuple[Weights, list[int]]:
-    """End points under a customer-level plan: every step clipped and noised, brand by brand."""
-    layout = formula.layout
+    """End points under a customer-level plan: every step clipped and noised, brand by brand.
+
+    Args:
+        loop: compiled, for this formula; used where customers have one row each and no momentum is
+            asked for.
+    """
+    layout, brands = formula.layout, len(members)
     weights = layout.stacked([m.start for m in members])
     descent = Descent(layout, training, [m.drift for m in members])
-    gradient, brands = layout.zeros(len(members)), len(members)
-    for _ in range(customers.steps):
-        sample = customers.sample()
+    steps, rate = [customers.steps] * brands, training.learning_rate
+    if loop is not None and customers.one_each and descent.fused:
+        train_privately(
+            loop, weights, descent.push, stored, customers, rate, descent.shrink,
+            drifts=not descent.still,
+        )  # fmt: skip
+        return weights, steps
+    gradient = layout.zeros(brands)
+    for step in range(customers.steps):
+        sample = customers.sample(step)
         row, shape = sample.row_am.view(-1), sample.row_am.shape
-        batch = [part.index_select(0, row).view(*shape, *part.shape[1:]) for part in stored]
+        batch = [part.index_select(0, row).view(*shape, *part.shape[1:]) for part in stored[:3]]
         signals = formula.signals(weights, batch, None)
         scale_am, bad_am = customers.scales(_by_layer(formula, signals), sample)
-        uses = max(1, *(s.code_amg.shape[2] for s in signals if isinstance(s, TableSignals)), 1)
-        dtype = customers.precision(sample, uses)
+        dtype = customers.precision(step)
         if gradient.parts[0].dtype != dtype:
             gradient = Weights(layout, [part.to(dtype) for part in gradient.parts])
         gradient.zero_()
         accumulate(gradient, [_scaled(s, scale_am.to(dtype), bad_am) for s in signals], 1.0)
-        descent.step(weights, Weights(layout, customers.noised(gradient.parts, sample, uses)))
-    return weights, [customers.steps] * brands
+        descent.step(weights, Weights(layout, customers.noised(gradient.parts, step)))
+    return weights, steps
 
 
 def _scaled(s: Stacked, scale_am: Tensor, bad_am: Tensor | None) -> Stacked:

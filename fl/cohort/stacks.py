@@ -48,32 +48,26 @@ class Layout:
         Raises:
             ValueError: a name or shape differs from the model's.
         """
-        one = all(model is models[0] for model in models)
-        for model in models[:1] if one else models:
-            self._check(model)
+        names = set(self.names)
+        if any(model.keys() != names for model in models):
+            raise ValueError("Expected arrays with the model's names.")
         parts = []
-        for name in self.names:
-            if one:
-                first = torch.from_numpy(np.array(models[0][name], np.float32))[None]
-                parts.append(
-                    first.expand(len(models), *first.shape[1:]).clone(
-                        memory_format=torch.contiguous_format
-                    )
-                )
+        for name, shape in zip(self.names, self.shapes, strict=True):
+            lines = [model[name] for model in models]
+            if any(line.shape != shape for line in lines):
+                raise ValueError("Expected arrays with the model's shapes.")
+            first = lines[0]
+            if all(line is first for line in lines):
+                stack = np.empty((len(lines), *shape), np.float32)
+                stack[:] = first
             else:
-                lines = [np.asarray(model[name], np.float32) for model in models]
-                parts.append(torch.from_numpy(np.stack(lines)))
+                stack = np.asarray(np.stack(lines), np.float32)
+            parts.append(torch.from_numpy(stack))
         return Weights(self, parts)
 
     def zeros(self, brands: int) -> Weights:
         """Zeros for so many brands."""
         return Weights(self, [torch.zeros(brands, *shape) for shape in self.shapes])
-
-    def _check(self, model: Arrays) -> None:
-        if model.keys() != set(self.names) or any(
-            model[name].shape != shape for name, shape in zip(self.names, self.shapes, strict=True)
-        ):
-            raise ValueError("Expected arrays with the model's names and shapes.")
 
 
 class Weights:

@@ -10,30 +10,23 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
-
 from fl.arrays import Arrays
 from fl.brand import STAYS, LocalBrand
-from fl.cohort.blocks import Kernel, Member, clipped, exact
-from fl.cohort.compiled import Loop, loop_for
-from fl.cohort.formulas import Formula, formula_for
-from fl.cohort.functional import functional_for
-from fl.cohort.orders import Share
+from fl.cohort.blocks import Member
 from fl.cohort.stacks import Weights
+from fl.cohort.stored import FORMULA, Block, Computed, Stored, stored_for
 from fl.contracts import NodeId
 from fl.doors import Answer, Ask, Personal, Query, Train, Training
-from fl.privacy.blocks import CustomerBlock, Customers, batching
+from fl.privacy.blocks import batching
 from fl.privacy.none import steps
-from fl.seeds import torch_generator
 
 _log = logging.getLogger(__name__)
 _CACHE = 1 << 21  # float32 numbers that a block may touch in a step: 8 MB, some of the L3 cache
 _INDEX = 1 << 22  # row numbers of one block's batches, all steps together
 
-COMPILED, FORMULA, FUNCTIONAL, LOOP = "compiled", "formula", "torch.func", "one by one"
+LOOP = "one by one"
 
 
-Computed = tuple[list[torch.Tensor], list[int]]  # parameters [a, ...], and steps of each brand
 Compute = Callable[["Block"], Computed]
 Many = Callable[[Compute, Sequence["Block"]], Sequence[Computed | Exception]]
 
@@ -47,16 +40,6 @@ def in_turn(compute: Compute, blocks: Sequence[Block]) -> list[Computed | Except
         except Exception as error:
             made.append(error)
     return made
-
-
-@dataclass(frozen=True, slots=True)
-class Block:
-    """All that computing a block needs beside the rows; it can be sent to another process."""
-
-    brands: tuple[NodeId, ...]
-    members: tuple[Member, ...]
-    training: Training
-    plan: Any
 
 
 @dataclass(frozen=True, slots=True)
@@ -137,7 +120,8 @@ class Together:
         if isinstance(stored, str):
             return
         groups = self._blocks(left, stored)
-        self.paths[stored.way] += len(left)
+        way = FORMULA if stored.loop and first.brand.training.momentum else stored.way
+        self.paths[way] += len(left)
         sent = [_sent(group, stored, plan) for group in groups]
         for group, found in zip(groups, self.many(stored.compute, sent), strict=True):
             if isinstance(found, Exception):
@@ -181,53 +165,8 @@ class Together:
         """The kernel and all brands' rows in its form, once for a training."""
         key = (id(brand.task), private)
         if key not in self._kernels:
-            self._kernels[key] = _made(brand, self.rows, private, self.compiled)
+            self._kernels[key] = stored_for(brand, self.rows, private, self.compiled)
         return self._kernels[key]
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A kernel, and every brand's rows as it reads them.
-
-    Attributes:
-        way: how it is counted.
-        parts: tensors over all rows.
-        shares: each brand's rows among them.
-        rows: each brand's rows as they are.
-        loop: compiled, or None.
-        customers: each brand's rows by customer, once they were needed.
-    """
-
-    way: str
-    kernel: Kernel
-    parts: Sequence[torch.Tensor]
-    shares: Mapping[NodeId, Share]
-    formula: Formula | None
-    rows: Mapping[NodeId, Any]
-    loop: Loop | None = None
-    customers: dict[NodeId, Customers] = field(default_factory=dict)
-
-    @torch.no_grad()
-    def compute(self, block: Block) -> Computed:
-        """End points of a block."""
-        if batching(block.plan) == "exact":
-            weights, taken = exact(
-                self.kernel, self.parts, block.members, block.training, self.loop
-            )
-            return weights.parts, taken
-        if self.formula is None:
-            raise TypeError("Expected a formula: customers are clipped by layer.")
-        for name in block.brands:
-            if name not in self.customers:
-                self.customers[name] = Customers.of(self.rows[name].customer_b)
-        brands = [
-            (self.customers[name], member.share.first)
-            for name, member in zip(block.brands, block.members, strict=True)
-        ]
-        seeds = [member.seed for member in block.members]
-        private = CustomerBlock(block.plan, block.training, brands, seeds)
-        weights, taken = clipped(self.formula, self.parts, block.members, block.training, private)
-        return weights.parts, taken
 
 
 def _sent(jobs: Sequence[Job], stored: Stored, plan: Any) -> Block:
@@ -237,30 +176,6 @@ def _sent(jobs: Sequence[Job], stored: Stored, plan: Any) -> Block:
         for name, job in zip(names, jobs, strict=True)
     )
     return Block(names, members, jobs[0].brand.training, plan)
-
-
-def _made(
-    brand: LocalBrand[Any], rows: Mapping[NodeId, Any], private: bool, compiled: bool
-) -> Stored | str:
-    model = brand.task.model(torch_generator(brand.seed, "unused initial weights"))
-    formula = formula_for(brand.task, model)
-    there = [r for r in rows.values() if len(r)]
-    if not there:
-        return "no brand has rows"
-    if formula is None and private:
-        return "no formula for this model, which is clipped by customer"
-    kernel = formula or functional_for(brand.task, model, there[0])
-    if isinstance(kernel, str):
-        return kernel
-    shares, first = {}, 0
-    for name, r in rows.items():
-        shares[name] = Share(first, len(r))
-        first += len(r)
-    made = [kernel.inputs(r) for r in rows.values()]
-    parts = [torch.cat(part) for part in zip(*made, strict=True)]
-    loop = loop_for(formula, parts[1].shape[1]) if compiled and not private and formula else None
-    way = FORMULA if formula else FUNCTIONAL
-    return Stored(COMPILED if loop else way, kernel, parts, shares, formula, rows, loop)
 
 
 def _place(thing: Any, known: list[Any]) -> int:

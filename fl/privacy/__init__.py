@@ -9,7 +9,9 @@ Read in this order:
 4. ``statistics.py``  bounded sums for queries, and a brand's largest shares; ``lattice.py``  noise
    shares for a secure sum (``spread.py``: what is on a sum); ``releases.py``  no brand by
    subtracting one release from another
-5. ``noise.py``       where randomness comes from (``variates.py``)
+5. ``noise.py``       where randomness comes from (``variates.py``, ``variates_compiled.py``);
+   ``blocks.py``      the same steps for blocks of simulated brands (``draws.py``,
+   ``blocks_compiled.py``)
 6. ``brand.py``       the plan whose unit is a brand, with a trusted coordinator
 7. ``accounting.py``  events to epsilon, by three accountants (``losses.py``, ``composition.py``,
    ``calibration.py``, ``filter.py``, ``translation.py``); ``statement.py`` says it in words

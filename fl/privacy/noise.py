@@ -19,7 +19,7 @@ import torch
 from torch import Tensor
 
 from fl.contracts import Ints
-from fl.privacy import variates
+from fl.privacy import variates, variates_compiled
 from fl.privacy.variates import Shape, Stream
 
 _GRID_BITS = 10  # a released value is a multiple of about std / 1024
@@ -48,16 +48,33 @@ class SecureRandom:
     Guarantee: independent of everything else an adversary sees, as long as AES-256 is a
     pseudorandom function and the operating system's generator is good. A forked child draws a key
     of its own, so parent and child never share noise; an instance cannot be copied or pickled.
+
+    Args:
+        compiled: whether float32 variates are made by the loops of ``variates_compiled.py``, which
+            need numba; it decides how fast they come, not how they are distributed.
     """
 
     name: Final = "secure"
 
-    def __init__(self) -> None:
+    def __init__(self, *, compiled: bool = False) -> None:
         self._owner, self._stream = os.getpid(), Stream(secrets.token_bytes(32))
+        self._compiled = compiled
 
     def normal(self, shape: Shape, std: float, out_dtype: torch.dtype = torch.float32) -> Tensor:
         """See :class:`NoiseSource`. Guarantee: as :func:`fl.privacy.variates.normal`."""
+        if self._compiled and out_dtype == torch.float32:
+            n = math.prod(shape)
+            made = torch.empty(n + n % 2)
+            self.fill(made, std)
+            return made[:n].view(tuple(shape))
         return variates.normal(self._own(), shape, std, out_dtype)
+
+    def fill(self, out: Tensor, std: float) -> None:
+        """N(0, std^2) for all of a float32 tensor of even length, by the compiled loops.
+
+        Guarantee: as :func:`fl.privacy.variates_compiled.fill`.
+        """
+        variates_compiled.fill(self._own(), out.numpy(), std)
 
     def bernoulli(self, n: int, rate: float) -> Tensor:
         """See :class:`NoiseSource`. Guarantee: never above ``rate``, see ``variates.py``."""
@@ -141,12 +158,18 @@ def noised(
     std = noise_multiplier * clip_norm
     grid = grid_of(std)
     sizes = [s.numel() for s in sums]
-    flat = rng.normal((sum(sizes),), std / grid, sums[0].dtype)  # in units of the grid, exactly
-    parts = [
-        part.view_as(s) for part, s in zip(torch.split_with_sizes(flat, sizes), sums, strict=True)
-    ]
-    torch._foreach_add_(parts, list(sums), alpha=1 / grid)
-    flat.round_().mul_(grid)
+    return on_grid(sums, rng.normal((sum(sizes),), std / grid, sums[0].dtype), grid)
+
+
+def on_grid(sums: Sequence[Tensor], noise: Tensor, grid: float) -> list[Tensor]:
+    """``sums`` plus ``noise``, which is in units of the grid and is used up.
+
+    Guarantee: every entry is a multiple of ``grid``; private if ``noise`` is :func:`noised`'s.
+    """
+    split = torch.split_with_sizes(noise, [s.numel() for s in sums])
+    parts = [part.view_as(s) for part, s in zip(split, sums, strict=True)]
+    torch._foreach_add_(parts, list(sums), alpha=1 / grid)  # exact: a power of two
+    noise.round_().mul_(grid)
     return parts
 
 

@@ -95,8 +95,8 @@ def _total(replies: Sequence[Reply], zero: Arrays) -> Update:
     if not replies:
         return Update(zero, 0.0)
     sums = {n: np.array(x, np.float64) for n, x in sorted(replies[0].arrays.items())}
-    for reply in replies[1:]:
-        for name, total in sums.items():
+    for name, total in sums.items():
+        for reply in replies[1:] if total.size else ():
             np.add(total, reply.arrays[name], out=total)
     return Update(sums, sum(float(reply.config["weight"]) for reply in replies))
 

@@ -22,8 +22,10 @@ from fl.contracts import Ints
 LARGEST_NORMAL: Final = math.sqrt(2 * math.log(2) * 96)
 """No normal variate is more than this many standard deviations away (11.5)."""
 
-_BLOCK = 16384  # pairs of variates, or candidates, in one pass: what a pass touches fits the cache
-_FINE = 1 << 16  # a 32-bit radius below this is one of the largest, and gets 64 more bits
+BLOCK: Final = (
+    16384  # pairs of variates, or candidates, in one pass: what a pass touches fits the cache
+)
+FINE: Final = 1 << 16  # a 32-bit radius below this is one of the largest, and gets 64 more bits
 
 Shape = Sequence[int]
 Floats = npt.NDArray[np.float64]
@@ -39,23 +41,23 @@ class Stream:
 
     def __init__(self, key: bytes) -> None:
         self._cipher = Cipher(algorithms.AES256(key), modes.CTR(bytes(16))).encryptor()
-        self._zeros = bytes(24 * _BLOCK)
-        self._room = bytearray(24 * _BLOCK + 15)  # what the cipher wants beyond the input
+        self._zeros = bytes(24 * BLOCK)
+        self._room = bytearray(24 * BLOCK + 15)  # what the cipher wants beyond the input
 
     def take(self, size: int) -> Bits:
-        """``size`` fresh bytes (at most 24 * _BLOCK); valid until the next call."""
+        """``size`` fresh bytes (at most 24 * BLOCK); valid until the next call."""
         self._cipher.update_into(memoryview(self._zeros)[:size], self._room)
         return np.frombuffer(self._room, np.uint8, size)
 
     def words(self, n: int) -> Words:
-        """``n`` fresh 64-bit words (at most 3 * _BLOCK); valid until the next call."""
+        """``n`` fresh 64-bit words (at most 3 * BLOCK); valid until the next call."""
         return self.take(8 * n).view("<u8")
 
     def __repr__(self) -> str:
         return "Stream(<redacted>)"
 
 
-def _unit(words: Words) -> Floats:
+def unit(words: Words) -> Floats:
     """Uniform float64 in (0, 1], from the upper 63 bits of each word; the least is 2^-64.
 
     Guarantee: relative error at most 2^-53, also near zero, so that logarithms have right tails.
@@ -81,14 +83,14 @@ def normal(stream: Stream, shape: Shape, std: float, out_dtype: torch.dtype) -> 
         raise ValueError(f"Expected out_dtype={out_dtype} to be float32 or float64.")
     n = math.prod(shape)
     out = np.empty(n + n % 2, np.float32 if out_dtype == torch.float32 else np.float64)
-    for start in range(0, len(out), 2 * _BLOCK):
-        pair = out[start : start + 2 * _BLOCK].reshape(2, -1)
+    for start in range(0, len(out), 2 * BLOCK):
+        pair = out[start : start + 2 * BLOCK].reshape(2, -1)
         angle = stream.take(4 * pair.shape[1]).view("<i4").astype(out.dtype)
         angle *= math.pi / 2**31
         if out_dtype == torch.float32:
-            radius = _radius32(stream, pair.shape[1])
+            radius = radius32(stream, pair.shape[1])
         else:
-            radius = np.sqrt(np.log(_unit(stream.words(pair.shape[1]))) * -2)
+            radius = np.sqrt(np.log(unit(stream.words(pair.shape[1]))) * -2)
         radius *= std
         np.cos(angle, out=pair[0])
         np.sin(angle, out=pair[1])
@@ -96,7 +98,7 @@ def normal(stream: Stream, shape: Shape, std: float, out_dtype: torch.dtype) -> 
     return torch.from_numpy(out[:n].reshape(tuple(shape)))
 
 
-def _radius32(stream: Stream, n: int) -> npt.NDArray[np.float32]:
+def radius32(stream: Stream, n: int) -> npt.NDArray[np.float32]:
     """``sqrt(-2 log u)`` in float32, ``u`` uniform in (0, 1] of 32 bits, of 96 where it is small.
 
     Guarantee: radii above 4.7 (u < 2^-16) are as fine as 96 bits make them, up to 11.5; those near
@@ -105,10 +107,10 @@ def _radius32(stream: Stream, n: int) -> npt.NDArray[np.float32]:
     word = stream.take(4 * n).view("<u4")
     u = word.astype(np.float32)
     u += 0.5
-    if int(word.min()) < _FINE:
-        far = np.flatnonzero(word < _FINE)
+    if int(word.min()) < FINE:
+        far = np.flatnonzero(word < FINE)
         coarse = word[far].astype(np.float64)  # a copy: the next line reuses the stream's room
-        u[far] = coarse + _unit(stream.words(len(far)))
+        u[far] = coarse + unit(stream.words(len(far)))
     u *= 2.0**-32
     np.log(u, out=u)
     u *= -2
@@ -116,20 +118,26 @@ def _radius32(stream: Stream, n: int) -> npt.NDArray[np.float32]:
 
 
 def bernoulli(stream: Stream, n: int, rate: float) -> Tensor:
-    """A coin is a 64-bit word below ``rate * 2^64``, rounded down.
+    """A coin is a 64-bit number below ``rate * 2^64``, rounded down; most need 16 bits of it.
 
     Guarantee: every coin falls True with a probability in (rate - 2^-64, rate], never above the
-    rate that the accountant is told.
+    rate that the accountant is told: the first 16 bits decide unless they are those of the
+    threshold, and then 48 fresh ones do.
     """
     if not 0 <= rate <= 1:
         raise ValueError(f"Expected rate={rate} in [0, 1].")
     threshold = math.floor(rate * 2.0**64)  # exact: a float times a power of two
     if threshold >= 2**64:
         return torch.ones(n, dtype=torch.bool)
+    high, low = divmod(threshold, 1 << 48)
     out = np.empty(n, np.bool_)
-    for start in range(0, n, 3 * _BLOCK):
-        part = out[start : start + 3 * _BLOCK]
-        np.less(stream.words(len(part)), np.uint64(threshold), out=part)
+    for start in range(0, n, 2 * BLOCK):
+        part = out[start : start + 2 * BLOCK]
+        word = stream.take(2 * len(part)).view("<u2")
+        np.less(word, np.uint16(high), out=part)
+        tied = np.flatnonzero(word == np.uint16(high))
+        if len(tied):
+            part[tied] = (stream.words(len(tied)) >> np.uint64(16)) < np.uint64(low)
     return torch.from_numpy(out)
 
 
@@ -148,11 +156,11 @@ def discrete_gaussian(stream: Stream, shape: Shape, sigma: float) -> Ints:
     out = np.empty(n, np.int64)
     done = 0
     while done < n:
-        raw = stream.words(3 * min(_BLOCK, 2 * (n - done) + 16)).reshape(3, -1)
-        size = np.floor(np.log(_unit(raw[0])) * -scale)
+        raw = stream.words(3 * min(BLOCK, 2 * (n - done) + 16)).reshape(3, -1)
+        size = np.floor(np.log(unit(raw[0])) * -scale)
         away = size - sigma * sigma / scale
         away *= away
-        keep = np.log(_unit(raw[1])) <= away / (-2 * sigma * sigma)
+        keep = np.log(unit(raw[1])) <= away / (-2 * sigma * sigma)
         negative = raw[2] < np.uint64(1 << 63)
         keep &= ~(negative & (size == 0))  # zero has one sign only
         kept = np.where(negative, -size, size)[keep].astype(np.int64)[: n - done]

@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from fl.contracts import Floats, Ints
 
 NAN = float("nan")
+MOST_BRANDS = 25
+Entry = Mapping[str, object]
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,22 +96,29 @@ def recommending_table(run: Mapping[str, object]) -> Table | None:
     brands = {name: mapping(b) for name, b in mapping(entry.get("brands")).items()}
     if not brands:
         return None
-    lines = [_line(brand, brands[brand]) for brand in _ordered(brands)]
-    tiers = mapping(mapping(run.get("data")).get("tiers"))
-    small = [b for name, b in brands.items() if tiers.get(name) == "small"]
-    counted = [_gain(b).verdict for b in small]
-    if small:
-        mean = {k: sum(real(b.get(k)) for b in small) / len(small) for k in ("alone", "together")}
-        lines.append(_line(f"Mean of {len(small)} small", {**asdict(_mean(small)), **mean}))
+    shown = _ordered(brands)[:MOST_BRANDS]
+    lines = [_line(brand, brands[brand]) for brand in shown]
+    tiers, by_tier = mapping(mapping(run.get("data")).get("tiers")), dict[str, list[Entry]]()
+    for name, b in brands.items():
+        by_tier.setdefault(str(tiers.get(name, "brands")), []).append(b)
+    said = []
+    for tier, own in sorted(by_tier.items(), key=lambda t: (len(t[1]), t[0])):
+        if len(own) > 1:
+            mean = {k: sum(real(b.get(k)) for b in own) / len(own) for k in ("alone", "together")}
+            lines.append(_line(f"Mean of {len(own)} {tier}", {**asdict(_mean(own)), **mean}))
+            counted = [_gain(b).verdict for b in own]
+            better, worse, equal = (counted.count(v) for v in ("above", "below", "tie"))
+            said.append(
+                f"Of {len(own)} {tier}, together is better for {better}, worse for {worse}, equal "
+                f"for {equal}."
+            )
     note = (
         "How good the list of ten is, on a scale of 0 to 1 (NDCG@10), mean over seeds. "
         "95 % interval over customers: what another handful of the same kind might have shown. "
     )
-    if counted:
-        note += (
-            f"Together is better for {counted.count('above')} of {len(counted)} small brands, "
-            f"worse for {counted.count('below')}, equal for {counted.count('tie')}."
-        )
+    note += " ".join(said)
+    if len(shown) < len(brands):
+        note += f" The {len(shown)} largest of {len(brands)} brands are listed."
     header = ("Brand", "Customers tested", "Alone", "Together", "Together − alone")  # noqa: RUF001
     return Table("Whose recommendations get better", header, tuple(lines), note)
 
@@ -121,7 +130,7 @@ def recommending_plot(run: Mapping[str, object]) -> Plot | None:
     brands = {n: b for n, b in brands.items() if math.isfinite(real(b.get("value")))}
     if not brands:
         return None
-    order, (colour, marker) = _ordered(brands)[::-1], style("federated")
+    order, (colour, marker) = _ordered(brands)[:MOST_BRANDS][::-1], style("federated")
     figure, (axes,) = canvas(height=1.1 + 0.26 * len(order))
     axes.axvline(0, color=INK, linewidth=0.9)
     for height, brand in enumerate(order):
@@ -135,6 +144,8 @@ def recommending_plot(run: Mapping[str, object]) -> Plot | None:
         "Right of the line, a list of ten that was learned together holds more of what customers "
         "then took. Largest brand on top; bars: 95 % interval over customers."
     )
+    if len(order) < len(brands):
+        caption += f" The {len(order)} largest of {len(brands)} brands."
     return draw("recommending", "Whose recommendations get better", caption, figure)
 
 

@@ -11,12 +11,15 @@ import math
 import multiprocessing
 import os
 import pickle
+from importlib.util import find_spec
+from itertools import product
 
 import numpy as np
 import pytest
 import torch
 from scipy import stats
 
+from fl.privacy import variates, variates_compiled
 from fl.privacy.noise import (
     InsecureNoiseForTests,
     NoiseSource,
@@ -24,8 +27,10 @@ from fl.privacy.noise import (
     grid_of,
     noised,
 )
-from fl.privacy.variates import _BLOCK, LARGEST_NORMAL, Stream, _radius32
+from fl.privacy.variates import BLOCK, LARGEST_NORMAL, Stream, radius32
 
+COMPILED = find_spec("numba") is not None
+needs_numba = pytest.mark.skipif(not COMPILED, reason="the extra [compiled] is not installed")
 N = 1_000_000
 FLOATS = (torch.float32, torch.float64)
 
@@ -33,23 +38,28 @@ FLOATS = (torch.float32, torch.float64)
 # ------------------------------------------------------------------------------- distribution
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_normal_variates_are_normal(dtype: torch.dtype) -> None:
-    x = SecureRandom().normal((N,), 2.0, dtype)
+def sources() -> list[SecureRandom]:
+    """A secure source, and where numba is installed one with compiled loops."""
+    return [SecureRandom(compiled=loops) for loops in (False, True)[: 1 + COMPILED]]
+
+
+@pytest.mark.parametrize(("rng", "dtype"), list(product(sources(), FLOATS)))
+def test_normal_variates_are_normal(rng: SecureRandom, dtype: torch.dtype) -> None:
+    x = rng.normal((N,), 2.0, dtype)
     assert x.dtype == dtype
     z = x.double().numpy() / 2
     assert abs(z.mean()) < 5 / math.sqrt(N)
     assert abs(z.std() - 1) < 5 / math.sqrt(2 * N)
     assert abs((z**4).mean() - 3) < 5 * math.sqrt(96 / N)
     assert stats.kstest(z, "norm").pvalue > 1e-7
-    for lag in (1, 2, N // 2, _BLOCK):  # _BLOCK: between the two halves of a Box-Muller pair
+    for lag in (1, 2, N // 2, BLOCK):  # BLOCK: between the two halves of a Box-Muller pair
         assert abs((z[lag:] * z[:-lag]).mean()) < 5 / math.sqrt(N - lag)
         assert abs((z[lag:] ** 2 * z[:-lag] ** 2).mean() - 1) < 5 * math.sqrt(8 / (N - lag))
 
 
-@pytest.mark.parametrize("dtype", FLOATS)
-def test_normal_tails_have_the_right_weight(dtype: torch.dtype) -> None:
-    z = SecureRandom().normal((4 * N,), 1.0, dtype).double().numpy()
+@pytest.mark.parametrize(("rng", "dtype"), list(product(sources(), FLOATS)))
+def test_normal_tails_have_the_right_weight(rng: SecureRandom, dtype: torch.dtype) -> None:
+    z = rng.normal((4 * N,), 1.0, dtype).double().numpy()
     for edge in (2.0, 3.0, 4.0, 4.8):
         for side in (z > edge, z < -edge):
             expected = len(z) * stats.norm.sf(edge)
@@ -60,11 +70,52 @@ def test_the_largest_radii_are_fine_and_within_the_stated_limit() -> None:
     """2^22 radii hold about 64 with u < 2^-16; 32 bits alone would make them coarse."""
     stream = Stream(bytes(32))
     edge = math.sqrt(2 * math.log(2) * 16)
-    far = [r[r > edge] for r in (_radius32(stream, 16384) for _ in range(256))]
+    far = [r[r > edge] for r in (radius32(stream, 16384) for _ in range(256))]
     radii = np.concatenate(far)
     assert abs(len(radii) - 64) < 5 * 8
     assert len(np.unique(radii)) == len(radii)
     assert radii.max() < LARGEST_NORMAL
+
+
+@needs_numba
+def test_compiled_variates_are_those_of_the_same_bits() -> None:
+    """4 million of them, about 30 pairs of which have one of the largest radii."""
+    fast = np.empty(4 * N, np.float32)
+    variates_compiled.fill(Stream(bytes(32)), fast, 3.0)
+    slow = variates.normal(Stream(bytes(32)), (4 * N,), 3.0, torch.float32).numpy()
+    far = np.abs(slow) > 3 * 4.8
+    assert far.any() and np.abs(fast - slow)[far].max() < 3 * 2e-6
+    assert np.abs(fast - slow).max() < 3 * 2e-6  # 2 units in the last place at 8 std
+
+
+@needs_numba
+@pytest.mark.parametrize("power", range(32))
+def test_compiled_radii_and_angles_are_right_to_the_last_bits(power: int) -> None:
+    """Each radius from 0 to 6.7 that 32 bits can say, by its power of two, on all angles."""
+    n = 256
+    low = 2**power if power else 0
+    radius = np.linspace(low, 2 ** (power + 1) - 1, n).astype(np.uint32)
+    angle = (np.arange(n, dtype=np.uint64) * 2654435761 % 2**32).astype(np.uint32)
+    angle[:9] = [0, 1, 2**29 - 1, 2**29, 2**30, 2**31 - 1, 2**31, 3 * 2**30, 2**32 - 1]
+    out, far = np.empty((2, n), np.float32), np.empty((3, n), np.int64)
+    found = variates_compiled._loops()[0](np.stack([angle, radius]), out, np.float32(1), far)
+    assert found == int((radius < 2**16).sum())
+    u = (radius.astype(np.float32) + np.float32(0.5)).astype(float) * 2.0**-32
+    true = np.sqrt(-2 * np.log(u)), angle * (2 * np.pi / 2**32)
+    for got, expected in zip(out, (np.cos(true[1]), np.sin(true[1])), strict=True):
+        np.testing.assert_allclose(got, true[0] * expected, rtol=0, atol=4e-7 * (1 + true[0].max()))
+
+
+@needs_numba
+def test_compiled_radii_beyond_32_bits_are_fine_to_the_stated_limit() -> None:
+    words = np.array([0, 2, 2**20, 2**40, 2**63, 2**64 - 1], np.uint64)
+    far = np.stack([np.arange(6), np.zeros(6), [0, 0, 1, 7, 100, 65535]]).astype(np.int64)
+    pair = np.empty((2, 6), np.float32)
+    variates_compiled._loops()[1](pair, far, words, 1.0)
+    u = (far[2] + variates.unit(words)) * 2.0**-32
+    np.testing.assert_allclose(pair[0], np.sqrt(-2 * np.log(u)), rtol=1e-7)
+    assert pair.max() <= np.float32(LARGEST_NORMAL) and not pair[1].any()
+    assert len(np.unique(pair[0])) == 6
 
 
 @pytest.mark.parametrize("sigma", [0.3, 1.0, 7.5, 1000.0])
@@ -93,6 +144,12 @@ def test_coins_fall_at_their_rate(rate: float) -> None:
     assert abs(int(coins.sum()) - N * rate) < 5 * math.sqrt(N * rate * (1 - rate)) + 1
     both = (coins[1:] & coins[:-1]).sum()
     assert abs(int(both) - N * rate**2) < 5 * math.sqrt(3 * N * rate**2) + 3
+
+
+def test_coins_that_48_further_bits_decide_fall_at_their_rate() -> None:
+    for rate in (2.0**-17, 3 * 2.0**-18):  # below 2^-16: a word of 16 bits alone never says True
+        coins = SecureRandom().bernoulli(16 * N, rate)
+        assert abs(int(coins.sum()) - 16 * N * rate) < 5 * math.sqrt(16 * N * rate)
 
 
 def test_coins_of_rate_zero_and_one_are_certain() -> None:

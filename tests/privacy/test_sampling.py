@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
+from importlib.util import find_spec
 from itertools import pairwise
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
@@ -12,6 +14,7 @@ from hypothesis import strategies as st
 
 from fl.contracts import Examples
 from fl.privacy.clipping import count_below, joint_noise_multiplier, next_clip
+from fl.privacy.draws import Customers, Pool, drawn_together
 from fl.privacy.gradients import poisson_batches
 from fl.privacy.noise import InsecureNoiseForTests, SecureRandom
 from tests.privacy.test_gradients import rows
@@ -110,3 +113,43 @@ def test_clipping_numbers_out_of_range_are_refused(bad: float) -> None:
         count_below(torch.ones(1), 1.0, bad, SecureRandom())
     with pytest.raises(ValueError, match="Expected"):
         joint_noise_multiplier(1.0, bad)
+
+
+@pytest.mark.parametrize("many_rows", [False, True])
+def test_batches_of_a_block_are_those_of_each_brand(many_rows: bool) -> None:
+    """Poisson samples of three brands, in one call and brand by brand, compiled and not."""
+    sizes, steps, rate = (5, 40, 17), 30, 0.3
+    brands, first = [], 0
+    for n in sizes:
+        owner = torch.arange(n * (2 if many_rows else 1)) % n
+        brands.append(Customers.of(owner, first))
+        first += len(owner)
+    pool = Pool.of(brands)
+    assert pool.one_each != many_rows
+    ways = (False, True)[: 1 + (find_spec("numba") is not None)]
+    drawn = [
+        drawn_together(pool, steps, rate, InsecureNoiseForTests(3), compiled=way) for way in ways
+    ]
+    coins = InsecureNoiseForTests(3).bernoulli(sum(sizes) * steps, rate)
+    start = 0
+    for a, n in enumerate(sizes):
+        for s in range(steps):
+            who = coins[start : start + n].nonzero()[:, 0] + sum(sizes[:a])
+            start += n
+            for one in drawn:
+                mine = slice(*one.edge[a * steps + s : a * steps + s + 2])
+                expected = who.repeat_interleave(2 if many_rows else 1)
+                assert one.customer_n[mine].tolist() == expected.tolist()
+                rows = one.row_n[mine] - brands[a].first
+                assert (rows % n + sum(sizes[:a])).tolist() == expected.tolist()
+                assert len(set(rows.tolist())) == len(rows)
+    assert all(one.edge[-1] == len(one.row_n) for one in drawn)
+
+
+def test_coins_of_a_large_block_fall_in_stretches() -> None:
+    pool = Pool(np.array([3, 10, 2**21]), np.arange(13 + 2**21), np.ones(13 + 2**21, int), True)
+    drawn = drawn_together(pool, 5, 0.01, SecureRandom(), compiled=False)
+    sizes = np.diff(drawn.edge).reshape(3, 5)
+    assert abs(sizes[2] / (0.01 * 2**21) - 1).max() < 0.06
+    assert sizes[0].max() <= 3 and sizes[1].max() <= 10
+    assert np.diff(drawn.customer_n[drawn.edge[10] : drawn.edge[11]]).min() > 0

@@ -79,7 +79,7 @@ def test_the_table_counts_small_brands_above_below_and_equal() -> None:
     table = recommending_table(RUN)
     assert table is not None
     assert [line[0] for line in table.lines] == ["big", "b", "a", "c", "Mean of 3 small"]
-    assert "better for 1 of 3 small brands, worse for 1, equal for 1" in table.note
+    assert "Of 3 small, together is better for 1, worse for 1, equal for 1." in table.note
     assert table.lines[2][-1] == f"+0.040 [{MINUS}0.060, +0.140]"
 
 
@@ -88,3 +88,12 @@ def test_the_report_shows_table_and_chart_and_other_tasks_have_neither() -> None
     assert html.count("Whose recommendations get better") >= 2
     assert recommending_plot({}) is None and recommending_table({"recommending": None}) is None
     assert "Whose recommendations" not in page((), {})
+
+
+def test_of_many_brands_the_largest_are_listed_and_all_are_in_the_mean() -> None:
+    many = {f"s{n}": entry(0.01, 100 - n) for n in range(60)}
+    run = {"recommending": {"brands": many}}
+    table, plot = recommending_table(run), recommending_plot(run)
+    assert table is not None and plot is not None
+    assert len(table.lines) == 26 and table.lines[-1][0] == "Mean of 60 brands"
+    assert "The 25 largest of 60 brands" in table.note and "25 largest of 60" in plot.caption

@@ -19,7 +19,8 @@ from fl.algorithms.fedopt import FedOpt
 from fl.algorithms.finetune import FineTune
 from fl.algorithms.query import evaluation, headcount
 from fl.arrays import Arrays
-from fl.cohort.together import COMPILED, FORMULA, FUNCTIONAL, LOOP, Together, in_turn
+from fl.cohort.stored import COMPILED, FORMULA, FUNCTIONAL
+from fl.cohort.together import LOOP, Together, in_turn
 from fl.config import choose
 from fl.contracts import Algorithm, Federation, Request, Unit
 from fl.data.schema import Schema
@@ -303,6 +304,11 @@ def test_compiled_loops_end_as_in_process(model: str, training: Training, compil
         )
         assert_same(states, kept)
         assert set(together.paths) == {COMPILED if compiled else FORMULA}
+        states, kept, together = both(
+            EVERY[name], in_force("local"), task=task, training=training, compiled=compiled
+        )
+        assert_same(states, kept)
+        assert set(together.paths) == {COMPILED if compiled else FORMULA}
 
 
 def test_a_compiled_loop_drops_only_the_brand_whose_loss_is_not_a_number() -> None:
@@ -318,6 +324,57 @@ def test_a_compiled_loop_drops_only_the_brand_whose_loss_is_not_a_number() -> No
         assert kept[1][3] == [dict.fromkeys(("b1", "b2"), Code.NOT_FINITE)] * 2
         assert_same(states, kept)
         assert set(together.paths) == {COMPILED}
+
+
+def test_a_compiled_loop_counts_a_customer_that_is_not_a_number_as_zero() -> None:
+    pytest.importorskip("numba", reason="the extra [compiled] is not installed")
+
+    def spoiled(nodes: dict[str, BrandNode]) -> None:
+        nodes["b1"].splits["train"].x_bf[3] = float("nan")
+        nodes["b2"].splits["train"].x_bf[0] = float("inf")
+        nodes["b3"].splits["train"].x_bf[0] = 1e17
+
+    for model in SHALLOW.values():
+        plan, task = in_force("local", sampling_rate=1.0), Conversion(NUMBERS, model)
+        states, kept, together = both(EVERY["fedavg"], plan, task=task, change=spoiled)
+        assert arrays.finite(states[0])
+        assert_same(states, kept)
+        assert set(together.paths) == {COMPILED}
+
+
+def test_a_compiled_loop_adds_long_sums_in_double_precision() -> None:
+    pytest.importorskip("numba", reason="the extra [compiled] is not installed")
+
+    def longer(nodes: dict[str, BrandNode]) -> None:
+        for i, node in enumerate(nodes.values()):
+            rows = worlds.splits(node.task, "b0", 300 * (i + 1))["train"]
+            node.splits = {**node.splits, "train": rows}
+
+    for model in SHALLOW.values():
+        plan, task = in_force("local", sampling_rate=1.0), Conversion(NUMBERS, model)
+        states, kept, together = both(
+            EVERY["fedavg"], plan, task=task, change=longer, training=Training(0.5, steps=2)
+        )
+        assert_same(states, kept)
+        assert set(together.paths) == {COMPILED}
+
+
+def test_customers_of_many_rows_and_momentum_take_the_formula() -> None:
+    def many_rows(nodes: dict[str, BrandNode]) -> None:
+        node = nodes["b1"]
+        rows = node.splits["train"]
+        node.splits = {**node.splits, "train": rows.renumbered(torch.arange(len(rows)) % 9)}
+
+    task = Conversion(NUMBERS, Logistic())
+    for change, training in (
+        (many_rows, Training(0.3, steps=4)),
+        (lambda nodes: None, Training(0.3, steps=4, momentum=0.5)),
+    ):
+        states, kept, together = both(
+            EVERY["fedavg"], in_force("local"), task=task, training=training, change=change
+        )
+        assert_same(states, kept)
+        assert set(together.paths) == {FORMULA}
 
 
 def test_equal_brands_in_stored_order_are_read_where_they_lie() -> None:
@@ -408,8 +465,12 @@ def test_a_block_has_a_brand() -> None:
         Together({}, 0)
 
 
-def test_noise_of_a_block_is_secure_each_brands_own_and_of_the_booked_size() -> None:
+@pytest.mark.parametrize("way", [FORMULA, COMPILED])
+def test_noise_of_a_block_is_secure_each_brands_own_and_of_the_booked_size(way: str) -> None:
     task, algorithm = worlds.task("mlp"), EVERY["fedavg"]
+    if way == COMPILED:
+        pytest.importorskip("numba", reason="the extra [compiled] is not installed")
+        task = Conversion(NUMBERS, Mlp(hidden=(400,), activation="relu"))
     plan = in_force("local", noise_source="secure", sampling_rate=1.0, clip_norm=1e-3)
     state = algorithm.init(worlds.first_params(task))
     request = Request("train", 1, algorithm.broadcast(state))
@@ -420,7 +481,7 @@ def test_noise_of_a_block_is_secure_each_brands_own_and_of_the_booked_size() -> 
             node.ledger = Booked()
         federation, together = cohort(nodes)
         replies = federation.ask({name: request for name in nodes}).values()
-        assert together.paths == {FORMULA: 4}
+        assert together.paths == {way: 4}
         ends.append([np.concatenate([a.ravel() for a in r.arrays.values()]) for r in replies])
     noise = np.array(ends)  # [repeats, brands, entries]: what differs is noise
     noise = (noise - noise.mean(0)) * np.sqrt(8 / 7)
