@@ -25,6 +25,7 @@ from experiments.progress import meter
 from experiments.questions import study
 from experiments.questions.catalog import STUDIES
 from experiments.questions.inquiry import Inquiry, inquiry
+from experiments.questions.learners import learners
 from experiments.ready import Ready, Shelf
 from experiments.settings import Settings, settings
 from fl import arrays
@@ -50,7 +51,7 @@ def run(values: Mapping[str, Any], shelf: Shelf | None = None) -> None:
     if out.exists() and not out.is_dir():
         raise InputError("out", f"{str(out)!r} is a file", "name a folder")
     if (asked := _question(values)) is not None:
-        study.run(asked, out)
+        study.run(asked, out, learners(asked.study, values, _beside))
         return
     how = settings(values)
     began = time.time()
@@ -80,11 +81,19 @@ def resume(folder: str) -> None:
         study.show(out, kept) if asked else record.show(out)
         return
     if asked is not None:
-        study.resume(asked, out)
+        study.resume(asked, out, learners(asked.study, kept["config"], _beside))
         return
     how = settings(kept["config"])
     began = time.time() - float(kept.get("seconds") or 0.0)
     _finish(out, how, _prepare(how), began)
+
+
+def _beside(values: Mapping[str, Any], out: Path) -> None:
+    """A comparison that a question reports: started, taken up, or shown if it is done."""
+    if (out / "run.json").exists():
+        resume(str(out))
+    else:
+        run({**values, "out": str(out)})
 
 
 def _question(values: Mapping[str, Any]) -> Inquiry | None:

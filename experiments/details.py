@@ -15,12 +15,12 @@ from experiments.journal import Piece, part_of_path
 from experiments.prepare import Tables
 from experiments.settings import Settings
 from experiments.summary import Pieces, scored_rows
+from experiments.targeting import targeting
 from fl import arrays
 from fl.data.dataset import DataSet
 from fl.data.schema import Schema
 from fl.models.additive import Additive
 from fl.report.binary import calibration_curve
-from fl.report.ranking import by_arm, curve, qini
 from fl.report.recommended import over_customers
 from fl.report.recommending import GAIN
 from fl.tasks.text import TextOptions, class_names
@@ -146,25 +146,6 @@ def _alert_class(how: Settings, schema: Schema) -> int | None:
     if not isinstance(how.options, TextOptions) or not how.options.alert_class:
         return None
     return class_names(schema).index(how.options.alert_class)
-
-
-def targeting(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
-    """Per arm of the comparison and of the campaign: Qini with its interval over customers.
-
-    Of the first seed's test rows, whose customers were not trained on; seeds divide the same
-    customers again, so their spread is no interval over customers.
-    """
-    piece, names = pieces[how.seeds[0]], schema.campaign.names if schema.campaign else ()
-    found: dict[str, Any] = {}
-    for arm in how.arms:
-        scored = scored_rows(piece, arm_key(arm, how.variants[0]), ALL)
-        for code, by in by_arm(*scored) if scored is not None else ():
-            area = qini(by)
-            found[f"{arm}: {names[code]}"] = {
-                "qini": [area.value, area.low, area.high],
-                "curve": [list(point) for point in curve(by, 20)],
-            }
-    return {"uplift": found}
 
 
 DETAILS: Mapping[str, Callable[[Settings, Schema, Pieces], dict[str, Any]]] = {

@@ -172,12 +172,16 @@ def _variants(values: Values) -> tuple[Variant, ...]:
 
 
 def _algorithm(values: Values, plan: Plan) -> Algorithm:
-    """The run's algorithm, with what ``by_epsilon`` sets for this plan's epsilon."""
+    """The run's algorithm, with what ``by_epsilon`` sets for this plan's epsilon.
+
+    Where that names another algorithm, it is that one, and nothing of the run's is kept.
+    """
     epsilon = None if isinstance(plan, NoPrivacy) else plan.epsilon
     own = {str(k): v for k, v in group(values["by_epsilon"] or {}, "by_epsilon").items()}
     changed = {} if epsilon is None else own.get(f"{epsilon:g}") or {}
     changed = group(changed, f"by_epsilon.{epsilon}")
-    return choose(ALGORITHMS, {**values["algorithm"], **changed}, "algorithm")
+    kept = {} if "name" in changed else values["algorithm"]
+    return choose(ALGORITHMS, {**kept, **changed}, "algorithm")
 
 
 def label(plan: Plan) -> str:

@@ -84,8 +84,11 @@ def text_task(classes: int = 3, **options: object) -> Text:
 
 
 def splits(of: Task, brand: str, customers: int = 60) -> dict[str, Examples]:
-    """Two thirds to train on, one third to validate."""
+    """Two thirds to train on, one third to validate; of messages where the task reads text."""
     rows = table(brand, customers)
+    if isinstance(of, Text):
+        said = messages(customers, sum(brand.encode()), of.schema.classes)
+        rows = said.assign(customer=rows["customer"])
     edge = customers * 2 // 3
     who = rows["customer"].to_numpy(np.int64)
     return {

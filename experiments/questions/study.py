@@ -17,6 +17,7 @@ from experiments.pool import share_out
 from experiments.progress import meter
 from experiments.promises import statement_of
 from experiments.questions.asking import Answered, Place
+from experiments.questions.beside import Beside, Extra
 from fl import arrays
 from fl.contracts import Unit
 from fl.data.dataset import DataSet
@@ -91,7 +92,7 @@ def piece_of(answered: Answered, content: arrays.Arrays, note: Mapping[str, Any]
     return Piece({**arrays.within("model", answered.state), **content}, {**note, **kept})
 
 
-def run(how: Inquiry, out: Path) -> None:
+def run(how: Inquiry, out: Path, beside: Beside) -> None:
     """Start a run.
 
     Raises:
@@ -100,13 +101,13 @@ def run(how: Inquiry, out: Path) -> None:
     data, tables = _prepare(how)
     out.mkdir(parents=True, exist_ok=True)
     record.write(out, _opening(how, data, tables[how.seeds[0]]))
-    _finish(out, how, data, tables, began=time.time())
+    _finish(out, how, beside, data, tables, began=time.time())
 
 
-def resume(how: Inquiry, out: Path) -> None:
+def resume(how: Inquiry, out: Path, beside: Beside) -> None:
     """Take up a run that was interrupted."""
     data, tables = _prepare(how)
-    _finish(out, how, data, tables, began=time.time())
+    _finish(out, how, beside, data, tables, began=time.time())
 
 
 def show(out: Path, kept: Mapping[str, Any]) -> None:
@@ -133,8 +134,14 @@ def _prepare(how: Inquiry) -> tuple[DataSet, dict[int, Tables]]:
 
 
 def _finish(
-    out: Path, how: Inquiry, data: DataSet, tables: Mapping[int, Tables], began: float
+    out: Path,
+    how: Inquiry,
+    beside: Beside,
+    data: DataSet,
+    tables: Mapping[int, Tables],
+    began: float,
 ) -> None:
+    beside.carry_out(out)
     journal = Journal(out / "work")
     total = sum(len(how.plans) * how.study.work(len(tables[seed])) for seed in how.seeds)
     with meter(f"{how.experiment}: {len(how.seeds)} seeds", total) as tick:
@@ -143,7 +150,7 @@ def _finish(
     pieces = {
         name: {seed: _stored(journal, seed, name) for seed in how.seeds} for name in how.plans
     }
-    _publish(out, how, data, tables, pieces, time.time() - began)
+    _publish(out, how, beside.found(out), data, tables, pieces, time.time() - began)
     shutil.rmtree(out / "work")
     show(out, json.loads((out / "run.json").read_text()))
 
@@ -207,19 +214,21 @@ def _opening(how: Inquiry, data: DataSet, tables: Tables) -> dict[str, Any]:
 def _publish(
     out: Path,
     how: Inquiry,
+    extra: Extra,
     data: DataSet,
     tables: Mapping[int, Tables],
     pieces: Pieces,
     seconds: float,
 ) -> None:
     found = how.study.findings(how, data, tables, pieces)
+    rows, blocks = [*found.rows, *extra.rows], [*found.blocks, *extra.blocks]
     models = {
         f"seed-{seed}/federated@{name}/{part}": array
         for name, by_seed in pieces.items()
         for seed, piece in by_seed.items()
         for part, array in arrays.below("model", piece.arrays).items()
     }
-    said = [block for block in found.blocks if isinstance(block, Table)]
+    said = [block for block in blocks if isinstance(block, Table)]
     run = {
         **_opening(how, data, tables[how.seeds[0]]),
         "seconds": round(seconds, 1),
@@ -241,12 +250,12 @@ def _publish(
         **found.run,
     }
     run = record.without_nan(run)
-    to_json(out / "results.json", found.rows)
+    to_json(out / "results.json", rows)
     atomic_write(out / "models.npz", arrays.to_bytes(models))
     for name, content in found.files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
         atomic_write(out / name, content)
-    write_answers(out, found.blocks, found.rows, run)
+    write_answers(out, blocks, rows, run)
     record.write(out, {**run, "status": "finished"})
 
 

@@ -18,6 +18,7 @@ from fl.data.dataset import DataSet
 from fl.errors import InputError
 from fl.privacy import Plan
 from fl.privacy.spread import std_of_sum
+from fl.tasks.targeting import LEARNERS, Targeting
 from fl.tasks.uplift import CELLS, OVERALL, STRATUM, Uplift
 
 if TYPE_CHECKING:
@@ -35,12 +36,15 @@ class UpliftStudy:
         propensity_model: what that model is, in words.
         edges: cut points of the propensity, rising, in (0, 1).
         draws: how often noise is drawn again to see whether intervals hold; 0: not at all.
+        learners: ``t``, ``x``, ``dr``: compared with pooled rows beside the counts, each in a
+            folder of its own; none: effects are only counted.
     """
 
     propensity: str | None = None
     propensity_model: str = ""
     edges: tuple[float, ...] = (0.2, 0.4, 0.6, 0.8)
     draws: int = 500
+    learners: tuple[str, ...] = ()
     name: str = "uplift"
 
     def __post_init__(self) -> None:
@@ -48,6 +52,8 @@ class UpliftStudy:
             raise ValueError(f"Expected edges={list(self.edges)} to rise, in (0, 1).")
         if self.draws < 0:
             raise ValueError(f"Expected draws={self.draws} >= 0.")
+        if unknown := sorted(set(self.learners) - set(LEARNERS)):
+            raise ValueError(f"Expected learners={unknown} to be some of {LEARNERS}.")
         if (self.propensity is None) != (not self.propensity_model):
             raise ValueError(
                 "Expected propensity (a column) and propensity_model (what made it) together."
@@ -88,6 +94,8 @@ class UpliftStudy:
 
     def check(self, how: Inquiry, data: DataSet, tables: Tables) -> None:
         """Cells of every brand, and customers in every arm overall."""
+        if self.learners:
+            Targeting(data.schema, None)
         exact = self.exact(data, tables)[0] / OVERALL
         names = stated(data.schema.campaign).names
         for name, n in zip(names, exact.sum(1), strict=True):

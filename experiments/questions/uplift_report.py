@@ -64,8 +64,7 @@ def findings(
     rows: list[Row] = []
     held: list[tuple[str, ...]] = []
     for label, by_seed in pieces.items():
-        for seed, piece in by_seed.items():
-            rows += _rows(study, how, data, label, seed, piece, brands)
+        rows += _rows(study, how, data, label, by_seed, brands)
         first = by_seed[how.seeds[0]]
         if how.plans[label].unit is not Unit.NONE and study.draws:
             held += _holds(study, campaign, label, first)
@@ -93,32 +92,38 @@ def _rows(
     how: Inquiry,
     data: DataSet,
     label: str,
-    seed: int,
-    piece: Piece,
+    by_seed: Mapping[int, Piece],
     brands: Sequence[str],
 ) -> list[Row]:
+    """Value and interval are those of one release, in the mean over seeds (releases)."""
     campaign, plan = stated(data.schema.campaign), how.plans[label]
     observed = campaign.design == OBSERVATIONAL
-    exact = _Counted.of(np.asarray(piece.arrays["exact/cells"]), 0.0)
-    seen = _Counted.of(np.asarray(piece.arrays[f"model/{CELLS}"]), piece.note["noise_std"])
+    pieces = list(by_seed.values())
+    exact = [_Counted.of(np.asarray(p.arrays["exact/cells"]), 0.0) for p in pieces]
+    seen = [
+        _Counted.of(np.asarray(p.arrays[f"model/{CELLS}"]), p.note["noise_std"]) for p in pieces
+    ]
     rows: list[Row] = []
 
-    def note(kind: str, brand: str, metric: str, e: Effect) -> None:
+    def note(kind: str, brand: str, metric: str, releases: Sequence[Effect]) -> None:
+        known = [e for e in releases if np.isfinite(e.value)] or releases
+        value, low, high = (
+            float(np.mean([getattr(e, part) for e in known])) for part in ("value", "low", "high")
+        )
         epsilon = None if plan.unit is Unit.NONE else _epsilon(plan)
         rows.append(
             Row(how.experiment, data.name, study.name, "", "counts", plan.name, epsilon, kind,
-                brand, f"{metric}/seed-{seed}", e.value, e.low, e.high, 1)
+                brand, metric, value, low, high, int(sum(np.isfinite(e.value) for e in releases)))
         )  # fmt: skip
 
     for arm, name in enumerate(campaign.arms, 1):
         for kind, found in (("federated", seen), ("pooled", exact)):
-            for estimate, e in found.effects(arm, observational=observed).items():
-                note(kind, "pooled", f"{name}/{estimate}", e)
-        if not observed:
-            for place, brand in enumerate(brands):
-                note(
-                    "federated", brand, f"{name}/effect", small(seen.c_sao[place], arm, seen.tau_s)
-                )
+            each = [one.effects(arm, observational=observed) for one in found]
+            for estimate in each[0]:
+                note(kind, "pooled", f"{name}/{estimate}", [e[estimate] for e in each])
+        for place, brand in () if observed else enumerate(brands):
+            own = [small(one.c_sao[place], arm, one.tau_s) for one in seen]
+            note("federated", brand, f"{name}/effect", own)
     return rows
 
 

@@ -44,6 +44,8 @@ class Preparation:
         one_class: ``refuse`` a brand whose labels are all alike, or ``keep`` it.
         scaling: ``bounds`` (the schema's), or ``own``: each brand by its own known rows, which
             only plan ``none`` allows.
+        folds: 0: every seed draws test customers anew; else seeds are folds, and ``folds`` seeds
+            in a row test every customer once (``test`` is then one of them, 1 / ``folds``).
     """
 
     test: float = 0.3
@@ -51,9 +53,10 @@ class Preparation:
     duplicates: str = "drop"
     one_class: str = "refuse"
     scaling: str = "bounds"
+    folds: int = 0
 
     def __post_init__(self) -> None:
-        split.Fractions(self.test, self.validation)
+        split.Fractions(self.test, self.validation, self.folds)
         if self.duplicates not in ("drop", "keep", "refuse"):
             raise ValueError(f"Expected duplicates={self.duplicates!r}: drop, keep or refuse.")
         if self.one_class not in ("refuse", "keep"):
@@ -174,8 +177,14 @@ def _split(
     how: Preparation,
     seed: int,
 ) -> split.Names:
-    fractions = split.Fractions(how.test, how.validation)
+    fractions = split.Fractions(how.test, how.validation, how.folds)
     if data.split is not None:
+        if how.folds:
+            raise InputError(
+                "preparation.folds",
+                f"{how.folds}, and the publisher of data={data.name} has fixed the test rows",
+                "set preparation.folds=0",
+            )
         ids = own if data.customer is not None else own.map(lambda i: f"{name}|{i}")
         return split.validation_only(rows[data.split], ids, fractions, seed)
     if data.customer is not None:

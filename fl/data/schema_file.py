@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
+from fl.data.campaign import Campaign
 from fl.data.columns import Category, Column, Hashed, Number, column
 from fl.data.schema import Schema
 from fl.errors import InputError
 
 
 def to_plain(schema: Schema) -> dict[str, Any]:
-    """As plain values; columns are in the form of ``data.columns``.
+    """As plain values; columns are in the form of ``data.columns``, a campaign in that of
+    ``data.campaign``.
 
     >>> to_plain(Schema((Hashed("city", 8),), "bought"))["columns"]
     [['city', {'buckets': 8}]]
@@ -22,6 +25,7 @@ def to_plain(schema: Schema) -> dict[str, Any]:
         "positive": schema.positive,
         "negative": list(schema.negative),
         "classes": list(schema.classes),
+        **({"campaign": _campaign(schema.campaign)} if schema.campaign else {}),
     }
 
 
@@ -42,9 +46,21 @@ label='bought', positive='1', negative=('0',), classes=())
             str(values["positive"]),
             tuple(map(str, values["negative"])),
             tuple(map(str, values.get("classes", ()))),
+            _stated(values.get("campaign")),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
         raise InputError("schema", "is not one", "give the file as the run left it") from error
+
+
+def _campaign(campaign: Campaign) -> dict[str, Any]:
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in asdict(campaign).items()}
+
+
+def _stated(values: Mapping[str, Any] | None) -> Campaign | None:
+    if values is None:
+        return None
+    fields: dict[str, Any] = {k: tuple(v) if isinstance(v, list) else v for k, v in values.items()}
+    return Campaign(**fields)
 
 
 def _spec(of: Column) -> dict[str, Any]:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from fl.report.files import atomic_write
 from fl.report.metrics import METRICS
-from fl.report.of_task import task_plots, task_tables
 from fl.report.plots import Plot, all_plots, style
 from fl.report.rows import Row
 from fl.report.table import (
@@ -29,6 +28,7 @@ from fl.report.table import (
     results,
     tier_table,
 )
+from fl.report.tasks import task_plots, task_tables
 from fl.report.utility import all_statements, utility_plot, utility_table
 from fl.report.values import mapping, real, runtime, sequence
 

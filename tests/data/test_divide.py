@@ -240,3 +240,36 @@ def test_a_brand_of_one_class_is_refused_whatever_its_labels_are_called() -> Non
     with pytest.raises(InputError, match=r"brand b: all 120 labels .* one class"):
         divide(changed, Natural(), Preparation(), 0)
     assert divide(changed, Natural(), Preparation(one_class="keep"), 0)
+
+
+# --- folds --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("customer", ["customer", None])
+def test_folds_test_every_customer_once(customer: str | None) -> None:
+    whole = data("a", "b", customers=203, rows_each=1, customer=customer)
+    how = Preparation(test=0.25, validation=0.2, folds=4)
+    sides: dict[str, list[np.ndarray]] = {"a": [], "b": []}
+    for seed in (8, 9, 10, 11):
+        for brand, table in divide(whole, Natural(), how, seed).items():
+            sides[brand].append(np.asarray(table.split))
+    for split in map(np.stack, sides.values()):
+        assert ((split == "test").sum(0) == 1).all()
+        assert (split == "test").mean(1) == pytest.approx(0.25, abs=0.08)
+        assert (split == "validation").mean() == pytest.approx(0.75 * 0.2, abs=0.04)
+    other = divide(whole, Natural(), how, 12)["a"].split
+    assert (np.asarray(other) != sides["a"][0]).any()  # another division
+
+
+def test_folds_keep_rates_alike_and_refuse_what_they_cannot_be() -> None:
+    whole = data("a", customers=500, rows_each=1, customer=None)
+    table = divide(whole, Natural(), Preparation(test=0.2, folds=5), 3)["a"]
+    rates = table.rows["converted"].groupby(table.split).mean()
+    assert (rates - table.rows["converted"].mean()).abs().max() < 0.01
+    for wrong in ({"test": 0.3, "folds": 5}, {"test": 0.99, "folds": 1}):
+        with pytest.raises(ValueError, match="folds"):
+            Preparation(**wrong)  # type: ignore[arg-type]
+    fixed = whole.rows.assign(part=["test", "train"] * 250)
+    published = DataSet("world", fixed, whole.schema, "brand", None, whole.provenance, split="part")
+    with pytest.raises(InputError, match="fixed the test rows"):
+        divide(published, Natural(), Preparation(test=0.2, folds=5), 0)

@@ -13,10 +13,14 @@ import pytest
 from experiments.questions.uplift import UpliftStudy
 from experiments.run import command
 from fl.audit.cli import command as audit
+from fl.data.catalog import DATASETS
+from fl.data.dataset import DataSet
 from fl.doors import Of, Statistic
+from fl.errors import InputError
 from fl.privacy import PLANS, CustomerPrivacy
 from fl.privacy.spread import std_of_sum
 
+ARMS = ("federated", "pooled")
 CAMPAIGN = (
     "data.campaign={treatment: got, control: nothing, arms: [mail, call], design: randomised}"
 )
@@ -43,15 +47,25 @@ def table() -> pd.DataFrame:
     )
 
 
+def filed_or_skip(name: str) -> DataSet:
+    try:
+        return DATASETS[name]().load()  # type: ignore[call-arg]
+    except InputError as error:
+        if "is not on this machine" not in error.problem:
+            raise
+        pytest.skip(f"needs {name}: {error}")
+
+
 def options(out: str, *more: str, plan: str = "none", sum_: str = "plain") -> list[str]:
+    stated = [] if any(m.startswith("data.campaign=") for m in more) else [CAMPAIGN]
     return ["data=table", "data.path=trial.csv", "data.label=came", "data.brand_column=shop",
-            "data.columns.age={low: 18, high: 90}", CAMPAIGN, "task=uplift", "task.draws=40",
+            "data.columns.age={low: 18, high: 90}", *stated, "task=uplift", "task.draws=40",
             f"privacy={plan}", f"secure_sum={sum_}", "seeds=1", f"out={out}", *more]  # fmt: skip
 
 
 def values(out: str) -> dict[tuple[str, str, str], dict[str, Any]]:
     rows = json.loads(Path(out, "results.json").read_text())
-    return {(r["arm"], r["brand"], r["metric"].partition("/seed")[0]): r for r in rows}
+    return {(r["arm"], r["brand"], r["metric"]): r for r in rows}
 
 
 @pytest.mark.parametrize("sum_", ["plain", "brandagg"])
@@ -147,6 +161,74 @@ def test_a_brand_without_treated_customers_counts_nothing_and_says_nothing() -> 
     found = values("out")
     assert found["federated", "west", "call/effect"]["value"] is None
     assert found["federated", "pooled", "call/stratified"]["value"] is not None
+
+
+LEARNED = (
+    CAMPAIGN.replace("randomised}", "randomised, shares: [0.34, 0.33, 0.33]}"),
+    "arms=[federated,pooled]", "rounds=2", "seeds=2", "task.draws=0", "tuning.budget=1",
+    "preparation={test: 0.5, validation: 0.0, folds: 2, duplicates: keep}", "runtime.workers=1",
+)  # fmt: skip
+
+
+def test_learners_are_compared_beside_the_counts_and_in_its_report() -> None:
+    assert command(options("out", "task.learners=[t,dr]", *LEARNED)) == 0
+    found = values("out")
+    for learner in ("t", "dr"):
+        for arm in ("federated", "pooled"):
+            for name in ("mail", "call", "any of them"):
+                row = found[arm, "pooled", f"{learner}/{name}/qini"]
+                assert row["low"] < row["value"] < row["high"] and row["task"] == "targeting"
+        kept = json.loads(Path(f"out/learners/{learner}/run.json").read_text())
+        assert kept["status"] == "finished" and kept["uplift"]["folds"] == 2
+        everybody = [a for a in kept["uplift"]["arms"] if a["campaign"] == "any of them"]
+        assert {a["customers"] for a in everybody} == {2400}  # two folds test every customer
+    page = Path("out/report.html").read_text()
+    assert page.count("(Qini curves)") >= 2 and "Whom to treat: T-learner" in page
+    assert found["federated", "pooled", "call/pooled_counts"]["value"] > 0
+
+
+def test_a_run_that_lost_its_count_takes_finished_learners_as_they_are() -> None:
+    assert command(options("out", "task.learners=[t]", *LEARNED)) == 0
+    whole, ran = values("out"), Path("out/learners/t/models.npz").stat().st_mtime_ns
+    kept = json.loads(Path("out/run.json").read_text())
+    Path("out/run.json").write_text(json.dumps({**kept, "status": "running"}))
+    assert command(["resume=out"]) == 0
+    assert values("out") == whole and Path("out/learners/t/models.npz").stat().st_mtime_ns == ran
+
+
+@pytest.mark.parametrize(
+    ("named", "more"),
+    [
+        ("data.campaign.shares: are not stated", (CAMPAIGN, *LEARNED[1:])),
+        ("data.campaign.design: 'observational'", (OBSERVED, *LEARNED[1:], *SCORED)),
+        ("task: Expected learners=['s']", ("task.learners=[s]",)),
+        ("preparation: Expected folds=3", (*LEARNED, "preparation.folds=3")),
+    ],
+)
+def test_learners_of_what_cannot_be_learned_are_refused(
+    named: str, more: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(options("out", "task.learners=[t]", *more)) == 2
+    said = capfd.readouterr().err.splitlines()[-1]
+    assert named in said, said
+    assert not Path("out").exists()
+
+
+def test_karlan_and_list_s_effect_is_the_same_federated_and_pooled() -> None:
+    data = filed_or_skip("karlan_list")
+    more = ("secure_sum=brandagg", "seeds=1", "plans=null", "epsilons=[]", "task.draws=0")
+    assert command(["experiment=uplift_karlan", "out=out", *more]) == 0
+    rate = data.rows.groupby("letter")["out_gavedum"].mean()
+    n = data.rows.groupby("letter")["out_gavedum"].size()
+    effect = rate["match offered"] - rate["plain"]
+    error = float(np.sqrt((rate * (1 - rate) / n).sum()))
+    one = values("out")["federated", "pooled", "match offered/pooled_counts"]
+    assert abs(one["value"] - effect) < 1e-9
+    assert abs((one["high"] - one["low"]) / (2 * 1.959963984540054) - error) < 1e-9
+    assert 100 * one["value"] == pytest.approx(0.418, abs=5e-4)
+    for estimate in ("pooled_counts", "stratified"):
+        sides = [values("out")[a, "pooled", f"match offered/{estimate}"] for a in ARMS]
+        assert abs(sides[0]["value"] - sides[1]["value"]) < 1e-9
 
 
 def test_wrong_options_are_refused() -> None:
