@@ -1,0 +1,326 @@
+"""``runtime=ray``: Flower's simulation, whose Ray actors play all brands' Flower clients.
+
+The coordinator asks through Flower's grid and wire format, and a brand's message is answered by the
+code of a deployed node (``fl/federation/flower.py``, ``clients/steps.py``). One simulation serves
+all trainings of an experiment: it has as many Flower nodes as there are brands, and each training
+seats its brands at them (``desk.py``).
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import secrets
+import sys
+import threading
+import time
+import weakref
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any, cast
+
+import ray
+import torch
+from flwr.app import Context, Message
+from flwr.clientapp import ClientApp
+from flwr.serverapp import Grid, ServerApp
+from flwr.simulation import run_simulation
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from clients.node import BrandNode
+from clients.steps import step
+from experiments.at_rest import AtRest, Booking
+from experiments.desk import Desk, Place
+from fl.contracts import Memory, NodeId, Reply, Request
+from fl.errors import Code, InputError, Refused
+from fl.events import PrivacyEvent
+from fl.federation.flower import FlowerFederation, Patience, body_of, record
+from fl.federation.wire import reply_bytes, request_of
+from fl.privacy.secagg.identity import Identity
+from fl.privacy.secagg.once import Remembered
+
+_DESK = "crossbrand-fl desk"
+_FOREVER = 30 * 86_400.0  # seconds: a simulated brand may take as long as it needs
+_PATIENCE = Patience(reply=_FOREVER, resend=float("inf"), poll=0.02, away=1.0)
+_AGAIN = {"num_cpus": 1, "max_restarts": -1}  # of an actor; one that was killed is started again
+_log = logging.getLogger(__name__)
+
+app = ClientApp()
+
+
+@app.query()
+def query(message: Message, context: Context) -> Message:
+    """In an actor: a message for whichever brand sits at this node."""
+    torch.set_num_threads(1)
+    run, request = request_of(body_of(message.content))
+    if not run:  # only to see whether anybody is there
+        return Message(record(reply_bytes(Reply(Code.OK))), reply_to=message)
+    desk = ray.get_actor(_DESK)
+    (seated,), memory = ray.get(desk.take.remote(run, context.node_id))
+    node: BrandNode[Any] = ray.get(seated)
+    node.memory = memory
+    keep = partial(_keep, desk, run, context.node_id)
+    return Message(record(reply_bytes(step(node, keep, run, request))), reply_to=message)
+
+
+def _keep(desk: Any, run: str, place: Place, memory: Memory) -> None:
+    ray.get(desk.keep.remote(run, place, memory))
+
+
+@dataclass(frozen=True, slots=True)
+class AtDesk:
+    """A ledger at rest that actors write to through the desk, from any machine of a cluster."""
+
+    at_rest: AtRest
+
+    @property
+    def head(self) -> str:
+        """Of its last line."""
+        head: str = ray.get(ray.get_actor(_DESK).head.remote(self.at_rest))
+        return head
+
+    def commit(self, run: str, occasion: str, event: PrivacyEvent) -> None:
+        """Book one round; on disk before this returns."""
+        booked = ray.get_actor(_DESK).commit.remote(self.at_rest, run, occasion, event)
+        code: Code | None = ray.get(booked)
+        if code is not None:
+            raise Refused(code)
+
+    def refuse(self, code: Code, evidence: str, run: str = "") -> None:
+        """Record that a request was turned down."""
+        ray.get(ray.get_actor(_DESK).refuse.remote(self.at_rest, code, evidence, run))
+
+    def reserve(self, run: str, event: PrivacyEvent) -> None:
+        """Book a run before it starts."""
+        self.at_rest.reserve(run, event)
+
+    def settle(self, run: str) -> None:
+        """Close a run."""
+        self.at_rest.settle(run)
+
+    def lifetime(self) -> tuple[PrivacyEvent, ...]:
+        """All that was booked."""
+        return self.at_rest.lifetime()
+
+    def run(self, run: str) -> Booking:
+        """As a brand's doors see it."""
+        return Booking(self, run)
+
+
+@dataclass(frozen=True, slots=True, weakref_slot=True)
+class RayFederation:
+    """The brands of one training, at the simulation's nodes.
+
+    Attributes:
+        brands: their nodes here; after each message they have the memory that the actor left.
+        places: where each sits.
+        flower: asks.
+    """
+
+    brands: Mapping[NodeId, BrandNode[Any]]
+    places: Mapping[NodeId, Place]
+    flower: FlowerFederation
+    desk: Any
+
+    def nodes(self) -> Sequence[NodeId]:
+        """All brands, sorted."""
+        return sorted(self.brands)
+
+    def ask(self, requests: Mapping[NodeId, Request]) -> Mapping[NodeId, Reply]:
+        """Ask all at once; a brand whose actor was lost is missing from the answer."""
+        replies = self.flower.ask(requests)
+        asked = [name for name in sorted(requests) if name in self.brands]
+        places = [self.places[name] for name in asked]
+        left = ray.get(self.desk.left.remote(self.flower.run, places))
+        for name in asked:
+            self.brands[name].memory = left[self.places[name]]
+            if name not in replies:
+                _log.warning("brand %s was lost in round %d", name, requests[name].number)
+        return {name: replies[name] for name in asked if name in replies}
+
+
+@dataclass(frozen=True, slots=True)
+class Simulation:
+    """Flower's simulation, running.
+
+    Attributes:
+        grid: sends messages to the nodes.
+        places: the nodes' ids.
+        desk: the actor that keeps what outlives a message.
+    """
+
+    grid: Grid
+    places: tuple[Place, ...]
+    desk: Any
+
+    def federation(self, brands: Mapping[NodeId, BrandNode[Any]]) -> RayFederation:
+        """The brands under Ray, until nobody uses the federation any more."""
+        run = secrets.token_hex(8)
+        places = dict(zip(sorted(brands), self.places[: len(brands)], strict=True))
+        seated = {places[n]: [ray.put(replace(b, memory=Memory()))] for n, b in brands.items()}
+        memories = {places[name]: brand.memory for name, brand in brands.items()}
+        ray.get(self.desk.open.remote(run, seated, memories))
+        flower = FlowerFederation(self.grid, places, run, _PATIENCE)
+        made = RayFederation(brands, places, flower, self.desk)
+        weakref.finalize(made, _closed, self.desk, run).atexit = False
+        return made
+
+
+def _closed(desk: Any, run: str) -> None:
+    if ray.is_initialized():
+        desk.close.remote(run)
+
+
+@contextmanager
+def simulation(brands: int, actors: int, address: str | None) -> Iterator[Simulation]:
+    """Start Ray (or join the cluster at ``address``) and Flower's simulation on it; end both.
+
+    Args:
+        brands: the most that a training has, >= 1.
+        actors: processes on this machine; a cluster has one for each of its cores.
+        address: of a Ray cluster, HOST:PORT or ``auto``.
+
+    Raises:
+        InputError: no cluster at ``address``, or Ray does not start.
+    """
+    began = time.monotonic()
+    logging.getLogger("flwr").setLevel(logging.CRITICAL)
+    _started(actors, address)
+    flower = _Flower(brands)
+    try:
+        _register_secrets()
+        here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+        kept = ray.remote(Desk).options(name=_DESK, num_cpus=0, scheduling_strategy=here).remote()
+        grid = flower.grid()
+        places = tuple(sorted(grid.get_node_ids()))
+        anybody = FlowerFederation(grid, {str(place): place for place in places}, "", _PATIENCE)
+        anybody.ask({str(place): Request("ping", 0, {}) for place in places})
+        cores = int(ray.cluster_resources().get("CPU", 0))
+        took = time.monotonic() - began
+        sys.stderr.write(f"Ray started with {cores} actors for {brands} brands in {took:.1f} s\n")
+        try:
+            yield Simulation(grid, places, kept)
+        except BaseException:
+            ray.shutdown()  # nobody waits for what actors are still computing
+            raise
+    finally:
+        flower.stop()
+        ray.shutdown()
+
+
+def _started(actors: int, address: str | None) -> None:
+    os.environ |= {
+        "RAY_USAGE_STATS_ENABLED": "0",
+        "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",  # Ray's own new default; it warns otherwise
+        "FLWR_TELEMETRY_ENABLED": "0",
+        "OMP_NUM_THREADS": "1",
+    }
+    quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": True}
+    try:
+        if address is None:
+            ray.init(address="local", num_cpus=actors, **quiet)
+        else:
+            ray.init(address=address, logging_level=logging.ERROR)
+    except (OSError, RuntimeError, ValueError) as error:
+        what = " ".join(str(error).split())[:200]
+        if address is None:
+            raise InputError("runtime", f"Ray did not start: {what}", "see Ray's log") from error
+        raise InputError(
+            "runtime.address",
+            f"no Ray cluster answers at {address!r} ({what})",
+            "start one with `ray start --head --port=6379` and give HOST:6379, or leave it out",
+        ) from error
+
+
+def _register_secrets() -> None:
+    """Keys have no way out of a process but one that is named; here a simulation names it."""
+    ray.util.register_serializer(
+        Identity, serializer=Identity.to_bytes, deserializer=Identity.from_bytes
+    )
+    ray.util.register_serializer(Remembered, serializer=_nothing, deserializer=_anew)
+
+
+def _nothing(known: Remembered) -> None:
+    return None
+
+
+def _anew(nothing: None) -> Remembered:
+    return Remembered()
+
+
+@dataclass(slots=True)
+class _Flower:
+    """Flower's simulation in a thread; its server app only hands out the grid, and waits."""
+
+    brands: int
+    ready: threading.Event = field(default_factory=threading.Event)
+    over: threading.Event = field(default_factory=threading.Event)
+    given: list[Grid] = field(default_factory=list)
+    failure: list[BaseException] = field(default_factory=list)
+    thread: threading.Thread | None = None
+
+    def grid(self) -> Grid:
+        """The grid, once all nodes are there.
+
+        Raises:
+            InputError: Flower's simulation ended.
+        """
+        self.thread = threading.Thread(target=self._run, name="flower", daemon=True)
+        self.thread.start()
+        watched = cast(Grid, _Watched(self))
+        while not self.ready.wait(0.02) or len(list(watched.get_node_ids())) < self.brands:
+            self.check()
+            time.sleep(0.02)
+        return watched
+
+    def check(self) -> None:
+        """Raises InputError if Flower's simulation ended."""
+        if self.thread is None or not self.thread.is_alive():
+            why = str(self.failure[0]) if self.failure else "it gave no reason"
+            raise InputError(
+                "runtime", f"Flower's simulation ended: {why}", "take the run up with resume="
+            )
+
+    def stop(self) -> None:
+        """End it; after some seconds it is left behind, as its thread ends with the process."""
+        self.over.set()
+        if self.thread is not None:
+            self.thread.join(timeout=10.0)
+
+    def _run(self) -> None:
+        server = ServerApp()
+
+        @server.main()
+        def main(grid: Grid, context: Context) -> None:
+            self.given.append(grid)
+            self.ready.set()
+            self.over.wait()
+
+        try:
+            run_simulation(
+                server, app, self.brands, backend_config={"client_resources": dict(_AGAIN)}
+            )
+        except BaseException as error:
+            self.failure.append(error)
+
+
+@dataclass(frozen=True, slots=True)
+class _Watched:
+    """What ``FlowerFederation`` uses of the grid; nobody waits for a simulation that is gone."""
+
+    flower: _Flower
+
+    def get_node_ids(self) -> Any:
+        return self._grid().get_node_ids()
+
+    def push_messages(self, messages: Any) -> Any:
+        return self._grid().push_messages(messages)
+
+    def pull_messages(self, message_ids: Any) -> Any:
+        return self._grid().pull_messages(message_ids)
+
+    def _grid(self) -> Grid:
+        self.flower.check()
+        return self.flower.given[0]
