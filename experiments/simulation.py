@@ -15,130 +15,30 @@ import sys
 import threading
 import time
 import weakref
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from functools import partial
 from typing import Any, cast
 
 import ray
-import torch
-from flwr.app import Context, Message
-from flwr.clientapp import ClientApp
+from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from clients.node import BrandNode
-from clients.steps import step
-from experiments.at_rest import AtRest, Booking
+from experiments.actors import DESK, AtDesk, RayFederation, app
+from experiments.at_rest import AtRest
 from experiments.desk import Desk, Place
-from fl.contracts import Memory, NodeId, Reply, Request
-from fl.errors import Code, InputError, Refused
-from fl.events import PrivacyEvent
-from fl.federation.flower import FlowerFederation, Patience, body_of, record
-from fl.federation.wire import reply_bytes, request_of
+from fl.contracts import Memory, NodeId, Request
+from fl.errors import InputError
+from fl.federation.flower import FlowerFederation, Patience
 from fl.privacy.secagg.identity import Identity
 from fl.privacy.secagg.once import Remembered
 
-_DESK = "crossbrand-fl desk"
 _FOREVER = 30 * 86_400.0  # seconds: a simulated brand may take as long as it needs
 _PATIENCE = Patience(reply=_FOREVER, resend=float("inf"), poll=0.02, away=1.0)
-_AGAIN = {"num_cpus": 1, "max_restarts": -1}  # of an actor; one that was killed is started again
-_log = logging.getLogger(__name__)
-
-app = ClientApp()
-
-
-@app.query()
-def query(message: Message, context: Context) -> Message:
-    """In an actor: a message for whichever brand sits at this node."""
-    torch.set_num_threads(1)
-    run, request = request_of(body_of(message.content))
-    if not run:  # only to see whether anybody is there
-        return Message(record(reply_bytes(Reply(Code.OK))), reply_to=message)
-    desk = ray.get_actor(_DESK)
-    (seated,), memory = ray.get(desk.take.remote(run, context.node_id))
-    node: BrandNode[Any] = ray.get(seated)
-    node.memory = memory
-    keep = partial(_keep, desk, run, context.node_id)
-    return Message(record(reply_bytes(step(node, keep, run, request))), reply_to=message)
-
-
-def _keep(desk: Any, run: str, place: Place, memory: Memory) -> None:
-    ray.get(desk.keep.remote(run, place, memory))
-
-
-@dataclass(frozen=True, slots=True)
-class AtDesk:
-    """A ledger at rest that actors write to through the desk, from any machine of a cluster."""
-
-    at_rest: AtRest
-
-    @property
-    def head(self) -> str:
-        """Of its last line."""
-        head: str = ray.get(ray.get_actor(_DESK).head.remote(self.at_rest))
-        return head
-
-    def commit(self, run: str, occasion: str, event: PrivacyEvent) -> None:
-        """Book one round; on disk before this returns."""
-        booked = ray.get_actor(_DESK).commit.remote(self.at_rest, run, occasion, event)
-        code: Code | None = ray.get(booked)
-        if code is not None:
-            raise Refused(code)
-
-    def refuse(self, code: Code, evidence: str, run: str = "") -> None:
-        """Record that a request was turned down."""
-        ray.get(ray.get_actor(_DESK).refuse.remote(self.at_rest, code, evidence, run))
-
-    def reserve(self, run: str, event: PrivacyEvent) -> None:
-        """Book a run before it starts."""
-        self.at_rest.reserve(run, event)
-
-    def settle(self, run: str) -> None:
-        """Close a run."""
-        self.at_rest.settle(run)
-
-    def lifetime(self) -> tuple[PrivacyEvent, ...]:
-        """All that was booked."""
-        return self.at_rest.lifetime()
-
-    def run(self, run: str) -> Booking:
-        """As a brand's doors see it."""
-        return Booking(self, run)
-
-
-@dataclass(frozen=True, slots=True, weakref_slot=True)
-class RayFederation:
-    """The brands of one training, at the simulation's nodes.
-
-    Attributes:
-        brands: their nodes here; after each message they have the memory that the actor left.
-        places: where each sits.
-        flower: asks.
-    """
-
-    brands: Mapping[NodeId, BrandNode[Any]]
-    places: Mapping[NodeId, Place]
-    flower: FlowerFederation
-    desk: Any
-
-    def nodes(self) -> Sequence[NodeId]:
-        """All brands, sorted."""
-        return sorted(self.brands)
-
-    def ask(self, requests: Mapping[NodeId, Request]) -> Mapping[NodeId, Reply]:
-        """Ask all at once; a brand whose actor was lost is missing from the answer."""
-        replies = self.flower.ask(requests)
-        asked = [name for name in sorted(requests) if name in self.brands]
-        places = [self.places[name] for name in asked]
-        left = ray.get(self.desk.left.remote(self.flower.run, places))
-        for name in asked:
-            self.brands[name].memory = left[self.places[name]]
-            if name not in replies:
-                _log.warning("brand %s was lost in round %d", name, requests[name].number)
-        return {name: replies[name] for name in asked if name in replies}
+_ACTOR: Any = {"num_cpus": 1, "max_restarts": -1}  # one that was killed is started again
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,6 +54,10 @@ class Simulation:
     grid: Grid
     places: tuple[Place, ...]
     desk: Any
+
+    def lent(self, ledger: AtRest) -> AtDesk:
+        """How actors reach a brand's ledger."""
+        return AtDesk(ledger)
 
     def federation(self, brands: Mapping[NodeId, BrandNode[Any]]) -> RayFederation:
         """The brands under Ray, until nobody uses the federation any more."""
@@ -192,7 +96,7 @@ def simulation(brands: int, actors: int, address: str | None) -> Iterator[Simula
     try:
         _register_secrets()
         here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
-        kept = ray.remote(Desk).options(name=_DESK, num_cpus=0, scheduling_strategy=here).remote()
+        kept = ray.remote(Desk).options(name=DESK, num_cpus=0, scheduling_strategy=here).remote()
         grid = flower.grid()
         places = tuple(sorted(grid.get_node_ids()))
         anybody = FlowerFederation(grid, {str(place): place for place in places}, "", _PATIENCE)
@@ -217,12 +121,10 @@ def _started(actors: int, address: str | None) -> None:
         "FLWR_TELEMETRY_ENABLED": "0",
         "OMP_NUM_THREADS": "1",
     }
-    quiet = {"include_dashboard": False, "logging_level": logging.ERROR, "log_to_driver": True}
+    here = {} if address else {"num_cpus": actors, "include_dashboard": False}
+    asked: dict[str, Any] = {"address": address or "local", "logging_level": logging.ERROR, **here}
     try:
-        if address is None:
-            ray.init(address="local", num_cpus=actors, **quiet)
-        else:
-            ray.init(address=address, logging_level=logging.ERROR)
+        ray.init(**asked)
     except (OSError, RuntimeError, ValueError) as error:
         what = " ".join(str(error).split())[:200]
         if address is None:
@@ -299,9 +201,7 @@ class _Flower:
             self.over.wait()
 
         try:
-            run_simulation(
-                server, app, self.brands, backend_config={"client_resources": dict(_AGAIN)}
-            )
+            run_simulation(server, app, self.brands, backend_config={"client_resources": _ACTOR})
         except BaseException as error:
             self.failure.append(error)
 
