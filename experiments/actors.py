@@ -7,6 +7,7 @@ brand, its memory and its ledger are at the desk (``desk.py``).
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -38,8 +39,9 @@ def query(message: Message, context: Context) -> Message:
     """In an actor: a message for whichever brand sits at this node."""
     torch.set_num_threads(1)
     run, request = request_of(body_of(message.content))
-    if not run:  # only to see whether anybody is there
-        return Message(record(reply_bytes(Reply(Code.OK))), reply_to=message)
+    if not run:  # only to see who is there
+        here = Reply(Code.OK, {}, {"process": os.getpid()})
+        return Message(record(reply_bytes(here)), reply_to=message)
     desk = ray.get_actor(DESK)
     (seated,), memory = ray.get(desk.take.remote(run, context.node_id))
     node: BrandNode[Any] = ray.get(seated)

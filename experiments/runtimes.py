@@ -9,6 +9,7 @@ rounding.
 from __future__ import annotations
 
 import os
+import re
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -29,6 +30,7 @@ from fl.federation.inprocess import InProcessFederation
 if TYPE_CHECKING:
     from experiments.simulation import Simulation
 
+_ADDRESS = re.compile(r"auto|[^/]+:[0-9]+")
 NAMES = ("inprocess", "cohort", "ray")
 
 
@@ -91,11 +93,12 @@ class Runtime:
                 "a cluster has an actor on each of its cores",
                 "leave it null where runtime.address is given",
             )
-        if self.address is not None and "://" in self.address:
+        if self.address is not None and not _ADDRESS.fullmatch(self.address):
             raise InputError(
                 "runtime.address",
-                f"{self.address!r} is a way in from outside, and the ledgers are written here",
-                "start fl-run on a machine of the cluster, with HOST:PORT or auto",
+                f"{self.address!r} is neither HOST:PORT nor auto",
+                "start fl-run on a machine of the cluster, as the ledgers are written there, and "
+                "give the address that `ray start --head` printed",
             )
 
     @property

@@ -11,16 +11,20 @@ from __future__ import annotations
 import logging
 import os
 import secrets
+import socket
 import sys
 import threading
 import time
 import weakref
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import ray
+
+# isort: split
+import psutil  # Ray's own copy: it is found only after Ray was imported
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 from flwr.simulation import run_simulation
@@ -54,6 +58,13 @@ class Simulation:
     grid: Grid
     places: tuple[Place, ...]
     desk: Any
+
+    def processes(self) -> list[int]:
+        """For each place, the process id of the actor that answers for it this time."""
+        asked = {str(place): place for place in self.places}
+        flower = FlowerFederation(self.grid, asked, "", _PATIENCE)
+        replies = flower.ask({name: Request("ping", 0, {}) for name in asked})
+        return [int(reply.config["process"]) for reply in replies.values()]
 
     def lent(self, ledger: AtRest) -> AtDesk:
         """How actors reach a brand's ledger."""
@@ -89,7 +100,7 @@ def simulation(brands: int, actors: int, address: str | None) -> Iterator[Simula
     Raises:
         InputError: no cluster at ``address``, or Ray does not start.
     """
-    began = time.monotonic()
+    began, others = time.monotonic(), set(psutil.Process().children(recursive=True))
     logging.getLogger("flwr").setLevel(logging.CRITICAL)
     _started(actors, address)
     flower = _Flower(brands)
@@ -99,19 +110,19 @@ def simulation(brands: int, actors: int, address: str | None) -> Iterator[Simula
         kept = ray.remote(Desk).options(name=DESK, num_cpus=0, scheduling_strategy=here).remote()
         grid = flower.grid()
         places = tuple(sorted(grid.get_node_ids()))
-        anybody = FlowerFederation(grid, {str(place): place for place in places}, "", _PATIENCE)
-        anybody.ask({str(place): Request("ping", 0, {}) for place in places})
+        running = Simulation(grid, places, kept)
+        running.processes()  # imports are paid here, not in the first round
         cores = int(ray.cluster_resources().get("CPU", 0))
         took = time.monotonic() - began
         sys.stderr.write(f"Ray started with {cores} actors for {brands} brands in {took:.1f} s\n")
         try:
-            yield Simulation(grid, places, kept)
+            yield running
         except BaseException:
-            ray.shutdown()  # nobody waits for what actors are still computing
+            _ended(others)  # nobody waits for what actors are still computing
             raise
     finally:
         flower.stop()
-        ray.shutdown()
+        _ended(others)
 
 
 def _started(actors: int, address: str | None) -> None:
@@ -124,6 +135,8 @@ def _started(actors: int, address: str | None) -> None:
     here = {} if address else {"num_cpus": actors, "include_dashboard": False}
     asked: dict[str, Any] = {"address": address or "local", "logging_level": logging.ERROR, **here}
     try:
+        if address and address != "auto":
+            _knock(address)
         ray.init(**asked)
     except (OSError, RuntimeError, ValueError) as error:
         what = " ".join(str(error).split())[:200]
@@ -134,6 +147,28 @@ def _started(actors: int, address: str | None) -> None:
             f"no Ray cluster answers at {address!r} ({what})",
             "start one with `ray start --head --port=6379` and give HOST:6379, or leave it out",
         ) from error
+
+
+def _ended(others: set[psutil.Process]) -> None:
+    """Shut Ray down. It kills what takes more than a second, whose own children then stay for a
+    minute; here they do not."""
+    started = set(psutil.Process().children(recursive=True)) - others
+    ray.shutdown()
+    _, left = psutil.wait_procs(started, timeout=2.0)
+    for process in left:
+        with suppress(psutil.NoSuchProcess):
+            process.kill()
+
+
+def _knock(address: str) -> None:
+    """Ray waits for ever for a cluster that is not there, and cannot be interrupted meanwhile.
+
+    Raises:
+        OSError: nobody listens there.
+    """
+    host, _, port = address.rpartition(":")
+    with socket.create_connection((host, int(port)), timeout=10.0):
+        return
 
 
 def _register_secrets() -> None:
