@@ -3,11 +3,7 @@
 ``offer``   is this a run that the brand's policy allows? Then the brand's signature under it.
 ``begin``   all brands have signed: reserve the budget, read the data.
 ``finish``  the run is over: settle the budget, keep the model.
-all others  a step of a round: ``clients/node.py``.
-
-Before a reply leaves, it is in the brand's memory on disk together with what the protocol must not
-forget. The same request again gets the same reply, and touches nothing: that is how a reply that
-was lost with a process costs no second budget.
+all others  a step of a round: ``clients/steps.py`` and ``clients/node.py``.
 """
 
 from __future__ import annotations
@@ -26,13 +22,13 @@ from clients.memory import MemoryFile
 from clients.node import BrandNode
 from clients.offer import Offer, RunFiles, offer_of, signed_plan
 from clients.standing import FIGURES, load_policy, open_ledger
+from clients.steps import step
 from fl.arrays import to_bytes
 from fl.audit.archive import course_of
 from fl.contracts import BrandSum, Reply, Request, Unit, Witness
 from fl.data.examples import Made
 from fl.data.intake import Asked
 from fl.errors import Code, InputError, Refused
-from fl.federation.wire import reply_bytes, reply_of, request_bytes
 from fl.privacy import PlainSum
 from fl.privacy.admission import admit
 from fl.privacy.ledger import Ledger
@@ -42,7 +38,6 @@ from fl.report.files import atomic_write
 from fl.welcome import Welcome, load_welcome
 
 _log = logging.getLogger(__name__)
-_REPLIED = "replied"  # in a memory: the last request's hash, and its reply
 
 
 @dataclass(slots=True)
@@ -105,7 +100,7 @@ class Service:
             case "finish":
                 return self._finish(files, request)
         opened = self.runs.get(run) or self._open(files)
-        return self._step(opened, run, request)
+        return step(opened.node, opened.memory.save, run, request)
 
     def _offer(self, files: RunFiles, raw: bytes) -> Reply:
         offer = offer_of(raw, self.welcome, files.run)
@@ -178,17 +173,6 @@ class Service:
         )
         self.runs[files.run] = Open(node, MemoryFile(files.memory))
         return self.runs[files.run]
-
-    def _step(self, opened: Open, run: str, request: Request) -> Reply:
-        memory, asked = opened.node.memory, hashlib.sha256(request_bytes(run, request)).digest()
-        last = memory.protocol.get(_REPLIED, b"")
-        if last.startswith(asked):
-            return reply_of(last[len(asked) :])
-        reply = opened.node.handle(request)
-        if reply.code is Code.OK:
-            memory.protocol[_REPLIED] = asked + reply_bytes(reply)
-        opened.memory.save(memory)
-        return reply
 
     def _summing(self, offer: Offer, plan: SignedPlan) -> BrandSum:
         if not offer.agreed.protected:

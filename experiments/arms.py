@@ -24,7 +24,6 @@ from clients.node import BrandNode
 from experiments.journal import Piece, part_of_path
 from experiments.learning import Bench, Learned, Recipe, learn, made_nodes
 from experiments.prepare import Splits
-from experiments.runtimes import federation
 from experiments.settings import Settings, Variant
 from experiments.tuning import Trial
 from fl import arrays
@@ -280,9 +279,7 @@ def _finetune(
             {brand: PlainSum()},  # nothing is sent, so nothing is added
         )
         requests[brand] = Request("finetune", 1, tune.broadcast(start))
-    replies = federation(bench.settings.runtime, nodes, bench.paths, len(bench.settings.seeds)).ask(
-        requests
-    )
+    replies = bench.federation(nodes).ask(requests)
     models = {  # of other brands the reason is in their log; they have no model here
         brand: nodes[brand].memory.personal["personal"]
         for brand in brands

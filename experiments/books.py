@@ -3,6 +3,9 @@
 A benchmark plays many worlds: every seed and every arm is a data set that is used once, so each has
 ledgers of its own, in ``DIR/ledgers/SEED/ARM``. Nothing is refused here, only booked: budgets are
 for brands and their policies. Where the unit of privacy is a brand, the coordinator keeps the book.
+
+A ledger has one writer at a time. Where brands are in other processes, nobody keeps it open: it is
+opened for each entry (``at_rest.py``).
 """
 
 from __future__ import annotations
@@ -10,20 +13,22 @@ from __future__ import annotations
 import hashlib
 import re
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from importlib import metadata
 from pathlib import Path
 
+from experiments.at_rest import AtRest, Kept
+from fl.contracts import Ledger as RunsLedger
 from fl.contracts import Unit, Witness
 from fl.errors import Code
 from fl.events import Composed, PrivacyEvent
 from fl.privacy import Plan
 from fl.privacy.books import Neighbours, Opening
 from fl.privacy.filter import filter_epsilon
-from fl.privacy.ledger import Ledger, RunLedger
+from fl.privacy.ledger import Ledger
 from fl.privacy.signing import SigningKey
 
 COORDINATOR = "coordinator"
@@ -31,17 +36,17 @@ COORDINATOR = "coordinator"
 
 @dataclass(frozen=True, slots=True)
 class Books:
-    """Open ledgers by their keeper: brands, or the coordinator.
+    """Ledgers by their keeper: brands, or the coordinator.
 
     Attributes:
         attempt: tells a part that is done again from the one that was interrupted, which is settled
             and takes no more commits.
     """
 
-    ledgers: Mapping[str, Ledger]
+    ledgers: Mapping[str, Kept]
     attempt: str = field(default_factory=lambda: secrets.token_hex(4))
 
-    def reserve(self, part: str, event: PrivacyEvent) -> Mapping[str, RunLedger]:
+    def reserve(self, part: str, event: PrivacyEvent) -> Mapping[str, RunsLedger]:
         """Book a part of the training at every keeper before it starts."""
         for ledger in self.ledgers.values():
             ledger.reserve(self._run(part), event)
@@ -65,7 +70,13 @@ class Books:
 
 
 @contextmanager
-def opened(folder: Path, keys: Path, brands: Sequence[str], plan: Plan) -> Iterator[Books]:
+def opened(
+    folder: Path,
+    keys: Path,
+    brands: Sequence[str],
+    plan: Plan,
+    lent: Callable[[AtRest], Kept] | None = None,
+) -> Iterator[Books]:
     """The ledgers of one training, made or continued; none for a plan without a guarantee.
 
     A training that is taken up again settles what its interrupted part had open: rounds that were
@@ -74,16 +85,31 @@ def opened(folder: Path, keys: Path, brands: Sequence[str], plan: Plan) -> Itera
     Args:
         folder: where the ledgers of this training lie.
         keys: where the keepers' keys lie while the run lasts.
+        lent: where brands are in other processes: how they reach a ledger, which is then left at
+            rest.
     """
     keepers = {Unit.NONE: (), Unit.CUSTOMER: tuple(brands), Unit.BRAND: (COORDINATOR,)}[plan.unit]
     with ExitStack() as stack:
-        yield Books({k: stack.enter_context(_ledger(folder, keys, k, plan)) for k in keepers})
+        kept: dict[str, Kept] = {}
+        for keeper in keepers:
+            at_rest = _at_rest(folder, keys, keeper)
+            ledger = stack.enter_context(_ledger(at_rest, keeper, plan))
+            if lent is None:
+                kept[keeper] = ledger
+            else:
+                ledger.close()
+                kept[keeper] = lent(at_rest)
+        yield Books(kept)
 
 
-def _ledger(folder: Path, keys: Path, keeper: str, plan: Plan) -> Ledger:
+def _at_rest(folder: Path, keys: Path, keeper: str) -> AtRest:
     name = file_name(keeper)
-    path = folder / f"{name}.jsonl"
-    key_path = keys / folder.parent.name / folder.name / f"{name}.pem"  # seeds run side by side
+    key = keys / folder.parent.name / folder.name / f"{name}.pem"  # seeds run side by side
+    return AtRest((folder / f"{name}.jsonl").absolute(), key.absolute())
+
+
+def _ledger(at_rest: AtRest, keeper: str, plan: Plan) -> Ledger:
+    path, key_path, folder = at_rest.path, at_rest.key, at_rest.path.parent
     if not path.exists():
         folder.mkdir(parents=True, exist_ok=True)
         key_path.parent.mkdir(parents=True, exist_ok=True)
@@ -106,11 +132,11 @@ def _ledger(folder: Path, keys: Path, keeper: str, plan: Plan) -> Ledger:
     return ledger
 
 
-def _head(ledger: Ledger) -> str:
+def _head(ledger: Kept) -> str:
     return ledger.head
 
 
-def _refuse(ledger: Ledger, evidence: bytes, code: Code) -> None:
+def _refuse(ledger: Kept, evidence: bytes, code: Code) -> None:
     ledger.refuse(code, hashlib.sha256(evidence).hexdigest())
 
 

@@ -11,7 +11,7 @@ import shutil
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -27,9 +27,13 @@ from experiments.questions.catalog import STUDIES
 from experiments.questions.inquiry import Inquiry, inquiry
 from experiments.questions.learners import learners
 from experiments.ready import Ready, Shelf
+from experiments.runtimes import started
 from experiments.settings import Settings, settings
 from fl import arrays
 from fl.errors import InputError
+
+if TYPE_CHECKING:
+    from experiments.simulation import Simulation
 
 
 def run(values: Mapping[str, Any], shelf: Shelf | None = None) -> None:
@@ -112,8 +116,12 @@ def _prepare(how: Settings, shelf: Shelf | None = None) -> Ready:
 def _finish(out: Path, how: Settings, ready: Ready, began: float) -> None:
     journal = Journal(out / "work")
     total = sum(arms.work(how, len(ready.tables[seed])) for seed in how.seeds)
-    with meter(f"{how.experiment}: {len(how.seeds)} seeds", total) as tick:
-        jobs = {seed: _seed_job(how, ready, seed, journal) for seed in how.seeds}
+    brands = max(len(tables) for tables in ready.tables.values())
+    with (
+        started(how.runtime, brands) as running,
+        meter(f"{how.experiment}: {len(how.seeds)} seeds", total) as tick,
+    ):
+        jobs = {seed: _seed_job(how, ready, seed, journal, running) for seed in how.seeds}
         share_out(how.runtime.processes, jobs, tick)
     pieces = {seed: _stored(journal, seed) for seed in how.seeds}
     record.publish(out, how, ready.data, ready.tables, pieces, seconds=time.time() - began)
@@ -122,26 +130,31 @@ def _finish(out: Path, how: Settings, ready: Ready, began: float) -> None:
 
 
 def _seed_job(
-    how: Settings, ready: Ready, seed: int, journal: Journal
+    how: Settings, ready: Ready, seed: int, journal: Journal, running: Simulation | None
 ) -> Callable[[Callable[[int], None]], None]:
     def job(tick: Callable[[int], None]) -> None:
         if journal.get(_key(seed)) is not None:
             tick(arms.work(how, len(ready.tables[seed])))
             return
-        journal.put(_key(seed), run_seed(how, ready, seed, journal, tick))
+        journal.put(_key(seed), run_seed(how, ready, seed, journal, tick, running))
 
     return job
 
 
 def run_seed(
-    how: Settings, ready: Ready, seed: int, journal: Journal, tick: Callable[[int], None]
+    how: Settings,
+    ready: Ready,
+    seed: int,
+    journal: Journal,
+    tick: Callable[[int], None],
+    running: Simulation | None = None,
 ) -> Piece:
     """All arms of one seed, as a piece: test scores, labels, models, and how they came about."""
     torch.set_num_threads(1)
     tables = ready.tables[seed]
     task = how.task(shared_schema(ready.data, tables, how, seed))
     rows = ready.rows.get(seed) or encode(task, tables, how.preparation.scaling)
-    bench = Bench(how, task, seed, rows, journal, tick)
+    bench = Bench(how, task, seed, rows, journal, tick, running=running)
     results = arms.all_arms(bench)
     content: dict[str, Any] = {
         f"y/{b}": task.truth(s["test"]) for b, s in bench.rows.brands.items()

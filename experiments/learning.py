@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from clients.node import BrandNode
 from experiments.books import COORDINATOR, Books, opened
@@ -22,7 +22,7 @@ from experiments.runtimes import federation
 from experiments.settings import Settings
 from fl.algorithms.query import SumQuery, evaluation, headcount
 from fl.arrays import Arrays
-from fl.contracts import Algorithm, BrandSum, Ledger, PrivacyPlan, Unit
+from fl.contracts import Algorithm, BrandSum, Federation, Ledger, PrivacyPlan, Unit
 from fl.doors import Training
 from fl.events import Composed, PrivacyEvent, Repeated
 from fl.models.parameters import parameters
@@ -31,6 +31,9 @@ from fl.round import coordinate, price
 from fl.seeds import derive, torch_generator
 from fl.tasks import Trained
 from server.coordinator import Coordinator, Progress
+
+if TYPE_CHECKING:
+    from experiments.simulation import Simulation
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +48,7 @@ class Bench:
         journal: finished pieces of this seed.
         tick: told how much work was done, in brand-rounds.
         paths: counts how the cohort runtime has answered what brands were asked.
+        running: Ray, where that is the runtime.
     """
 
     settings: Settings
@@ -54,11 +58,17 @@ class Bench:
     journal: Journal
     tick: Callable[[int], None]
     paths: Counter[str] = field(default_factory=Counter)
+    running: Simulation | None = None
 
     @property
     def start(self) -> Arrays:
         """The first parameters, the same for every arm."""
         return parameters(self.task.model(torch_generator(self.seed, "model")))
+
+    def federation(self, nodes: Mapping[str, BrandNode[Any]]) -> Federation:
+        """The nodes under the experiment's runtime."""
+        how = self.settings
+        return federation(how.runtime, nodes, self.paths, len(how.seeds), self.running)
 
     def transcript(self, key: str, run: str) -> Path:
         """Where the secure sum's lines of one part of a training go."""
@@ -103,7 +113,8 @@ def learn(bench: Bench, key: str, brands: Mapping[str, Splits], recipe: Recipe) 
     journal, journal_key = bench.journal, f"seed-{bench.seed}/{key}"
     stored = journal.get(journal_key)
     folder = journal.folder.parent / "ledgers" / f"seed-{bench.seed}" / key.replace("/", ".")
-    with opened(folder, journal.folder / "keys", list(brands), recipe.plan) as books:
+    lent = bench.running.lent if bench.running else None
+    with opened(folder, journal.folder / "keys", list(brands), recipe.plan, lent) as books:
         if stored is not None:
             plan, progress = plan_from(stored.note["plan"]), to_progress(stored)
             memories = {name: memory_of(stored, name) for name in brands}
@@ -147,7 +158,7 @@ def _run(
         nodes[name].memory.arrays = arrays
         nodes[name].memory.personal.update(personal)
     coordinator = Coordinator(
-        federation(how.runtime, nodes, bench.paths, len(how.seeds)),
+        bench.federation(nodes),
         algorithm,
         recipe.plan,
         summing,
@@ -256,9 +267,7 @@ def _in_force(
             1,
             {},
             kind="headcount",
-            federation=federation(
-                bench.settings.runtime, nodes, bench.paths, len(bench.settings.seeds)
-            ),
+            federation=bench.federation(nodes),
             algorithm=query,
             plan=plan,
             summing=summing,

@@ -54,6 +54,11 @@ def inquiry(values: Values) -> Inquiry:
     plans = {label(plan): plan for plan in guarantees(values)}
     for plan in plans.values():
         _check(plan, summing)
+    runtime = build(Runtime, values["runtime"], "runtime")
+    if runtime.name == "ray":
+        raise InputError(
+            "runtime", "Ray's actors train; a question only counts", "set runtime=inprocess"
+        )
     return Inquiry(
         experiment=str(values.get("experiment") or "custom"),
         question=str(values.get("question") or ""),
@@ -62,7 +67,7 @@ def inquiry(values: Values) -> Inquiry:
         study=choose(STUDIES, values["task"], "task"),
         plans=plans,
         summing=summing,
-        runtime=build(Runtime, values["runtime"], "runtime"),
+        runtime=runtime,
         seeds=seeds(values["seeds"]),
         values=values,
     )

@@ -88,6 +88,13 @@ class Identity:
         """
         return cls(Ed25519PrivateKey.from_private_bytes(raw))
 
+    def to_bytes(self) -> bytes:
+        """The 32 private bytes, for another process that plays the same brand in a simulation.
+
+        Guarantee: none; whoever has them is this brand.
+        """
+        return self._key.private_bytes_raw()
+
     def sign(self, message: bytes) -> bytes:
         """64 bytes. Guarantee: unforgeable without the key (RFC 8032); deterministic."""
         return self._key.sign(message)
