@@ -93,6 +93,7 @@ def after(
 COMBINED = set(product(PLANS, ("fedavg", "scaffold", "fedsgd", "fedadam", "finetune"))) - REFUSED
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("plan", "algorithm"), sorted(COMBINED))
 def test_actors_end_with_the_same_bits(
     algorithm: str, plan: str, running: Any, tmp_path: Path
@@ -104,6 +105,7 @@ def test_actors_end_with_the_same_bits(
     assert (plan == "none") == (not spent) and len(set(map(str, memories.values()))) in (1, 4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("plan", ["none", "local"])
 def test_a_secure_sum_keeps_its_sessions_between_actors(
     plan: str, running: Any, tmp_path: Path
@@ -113,6 +115,7 @@ def test_a_secure_sum_keeps_its_sessions_between_actors(
     assert after("fedavg", plan, "logistic", summing, tmp_path, running) == alone
 
 
+@pytest.mark.slow
 def test_there_is_more_than_one_actor_and_a_killed_one_comes_back(
     running: Any, tmp_path: Path
 ) -> None:
@@ -127,6 +130,7 @@ def test_there_is_more_than_one_actor_and_a_killed_one_comes_back(
     assert after("fedavg", "none", "logistic", PlainSum(), tmp_path, running) == alone
 
 
+@pytest.mark.slow
 def test_a_brand_that_fails_is_absent_with_its_code(running: Any) -> None:
     nodes = worlds.nodes(worlds.task(), brands=4)
     nodes["b1"].splits["train"].x_bf[0] = float("nan")
@@ -171,6 +175,7 @@ PRIVATE = (
 )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("more", [(), PRIVATE], ids=["plain", "private"])
 def test_a_whole_experiment_publishes_the_same_files(
     more: tuple[str, ...], running: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
