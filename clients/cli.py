@@ -7,6 +7,7 @@ from collections.abc import Sequence
 
 from clients.commands import (
     approve,
+    ask,
     check,
     init,
     join,
@@ -39,6 +40,7 @@ With your own data and a model, at any time
   fl-node preview  your features, for your own eyes
   fl-node score    your customers, for your teams
   fl-node refresh  has anything changed?
+  fl-node ask      then ask for a new run
 """
 
 PROGRAM = Program(
@@ -57,6 +59,7 @@ PROGRAM = Program(
         score.COMMAND,
         outcomes.COMMAND,
         refresh.COMMAND,
+        ask.COMMAND,
     ),
 )
 

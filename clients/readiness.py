@@ -5,6 +5,8 @@
 from __future__ import annotations
 
 import json
+import os
+import pwd
 from collections.abc import Callable, Collection, Iterator
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -29,6 +31,7 @@ def looked(home: Home, columns: Collection[str]) -> Iterator[tuple[bool, str]]:
         ("keys", _keys),
         ("welcome", _welcome),
         ("policy", partial(_policy, columns=columns)),
+        ("roles", _roles),
         ("coordinator", _coordinator),
         ("offers", _offers),
     ):
@@ -70,6 +73,27 @@ def _policy(home: Home, columns: Collection[str]) -> Iterator[str]:
         f"{policy.epsilon_lifetime:g} in all, {len(policy.columns)} columns, "
         f"{len(policy.coordinators)} coordinators, approval by {policy.approval}"
     )
+
+
+def _roles(home: Home) -> Iterator[str]:
+    """Who may write what the brand agrees to: the operator's account should not."""
+    here = os.geteuid()
+    owners = {path.stat().st_uid for path in (home.policy, home.mapping)}
+    if owners == {here}:
+        yield (
+            f"{_account(here)} is operator and data steward in one; to part them, chown policy.toml"
+            " and mapping.toml to the steward, readable by this account's group (chmod 640)"
+        )
+    else:
+        names = " and ".join(sorted(map(_account, owners)))
+        yield f"{names} may write policy and mapping; {_account(here)} operates the node"
+
+
+def _account(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"user {uid}"
 
 
 def _coordinator(home: Home) -> Iterator[str]:

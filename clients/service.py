@@ -61,6 +61,8 @@ class Service:
         home, config, welcome: from its disk.
         runs: those that are open in this process; all of them can be opened again from disk.
         counted: replies by code, for the metrics.
+        sizes: customers when a run was first offered. The data are read once for an offer, however
+            often it comes while people think, so its answer is one, whatever arrives meanwhile.
     """
 
     home: Home
@@ -68,6 +70,7 @@ class Service:
     welcome: Welcome
     runs: dict[str, Open] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
+    sizes: dict[str, int] = field(default_factory=dict)
     _ledger: Ledger | None = None
 
     def answer(self, run: str, request: Request) -> Reply:
@@ -108,7 +111,9 @@ class Service:
         offer = offer_of(raw, self.welcome, files.run)
         files.keep_offer(raw)
         approval = files.given_approval()
-        policy, customers = load_policy(self.home), self._customers(offer)
+        if files.run not in self.sizes:
+            self.sizes[files.run] = len(set(self._read(offer).customer.tolist()))
+        policy, customers = load_policy(self.home), self.sizes[files.run]
         try:
             policy.check(offer.proposal, customers=customers, approval=approval)
         except Refused as refusal:
@@ -132,6 +137,7 @@ class Service:
         if files.run in self._books().open_runs():
             self._books().settle(files.run)
         self.runs.pop(files.run, None)
+        self.sizes.pop(files.run, None)
         if request.arrays:
             atomic_write(files.model, to_bytes(request.arrays), private=True)
         _log.info("run %s is over", offer.run)
@@ -199,9 +205,6 @@ class Service:
             federation_key=read_secret(self.home.key("federation.key")),
             witness=Witness(lambda: books.head, partial(_refuse, books)),
         )
-
-    def _customers(self, offer: Offer) -> int:
-        return len(set(self._read(offer).customer.tolist()))
 
     def _read(self, offer: Offer) -> Made:
         schema = offer.agreed.task.schema

@@ -319,6 +319,10 @@ class PrivacyPlan(Protocol):
     def weight(self, examples: int) -> float:
         """What a brand with so many training examples may count for."""
 
+    @property
+    def most_weight(self) -> float:
+        """The largest weight that an honest brand's reply can have; infinite if none is known."""
+
     def bound(self, update: Update, limits: Limits | None) -> Update:
         """Bound the weighted sums before they leave the brand."""
 

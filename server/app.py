@@ -43,8 +43,6 @@ def main(grid: Grid, context: Context) -> None:
     try:
         Conduct(files, brands, federation, config.approval).run()
     except InputError as error:
-        said = files.status()
-        state = "refused" if said["state"] == "refused" else "stopped"
-        number = said["number"]
-        files.say(state, number if isinstance(number, int) else 0, why=str(error))
+        state = "refused" if files.status()["state"] == "refused" else "stopped"
+        files.say(state, files.number, why=str(error))
         raise

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from fl.commands import Program
-from server.commands import enrol, init, start, status, submit
+from server.commands import enrol, init, schedule, start, status, submit
 
 ABOUT = """\
 fl-server: coordinate federated runs of brands. It relays, adds encrypted updates and keeps the
@@ -18,6 +18,7 @@ From zero to the first run
   fl-server welcome   what each brand is sent                           (when the roster changes)
   fl-server start     Flower's server on loopback, the proxy in front of it
   fl-server submit    propose a run and conduct it
+  fl-server schedule  again every so many days, or when enough brands ask
   fl-server status    brands and runs
 """
 
@@ -32,6 +33,7 @@ PROGRAM = Program(
         start.COMMAND,
         submit.COMMAND,
         submit.RESUMES,
+        schedule.COMMAND,
         status.COMMAND,
     ),
 )

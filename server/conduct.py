@@ -167,7 +167,7 @@ class Conduct:
     def _summing(self, log: Log | None) -> SecureSum:
         files, agreed = self.files, self.files.agreed
         if not agreed.protected:
-            return PlainSum()
+            return PlainSum(most_weight=agreed.plan.most_weight)
         terms = Terms(self.roster, files.signed())
         identity = load_identity(files.home)
         if log is None:

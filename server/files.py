@@ -119,3 +119,9 @@ class RunFiles:
         path = self.folder / "status.json"
         values = json.loads(path.read_bytes()) if path.exists() else {"state": "new", "number": 0}
         return dict(values)
+
+    @property
+    def number(self) -> int:
+        """The last finished round, as :meth:`say` said."""
+        number = self.status()["number"]
+        return number if isinstance(number, int) else 0

@@ -5,6 +5,7 @@
 - ``brands/``       the cards of enrolled brands
 - ``welcome/``      what each of them is sent
 - ``bundle/``       the thin Flower app that names the installed package
+- ``asks/``         what brands have sent that want a new run
 - ``runs/RUN/``     plan, signatures, checkpoint, transcript, model
 - ``superlink/``    Flower's own files
 """
@@ -61,6 +62,11 @@ class Home:
     def superlink(self) -> Path:
         """Flower's own files."""
         return self.folder / "superlink"
+
+    @property
+    def asks(self) -> Path:
+        """Files of brands that want a new run."""
+        return self.folder / "asks"
 
     @property
     def runs(self) -> Path:

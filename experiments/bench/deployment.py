@@ -21,7 +21,7 @@ import tempfile
 from importlib import metadata
 from pathlib import Path
 
-from experiments.deployment.demo import EXPERIMENT, conduct
+from experiments.deployment.demo import CLEAR, EXPERIMENT, TIMED, conduct
 from experiments.deployment.rows import shares
 from experiments.deployment.world import World, free_port, wait
 from experiments.settings import settings
@@ -29,8 +29,6 @@ from fl.report.files import atomic_write
 from server.home import Home, read_config
 from server.proposing import composed
 from server.superlink import environment, flwr
-
-ROUNDS = 5
 
 PYPROJECT = """\
 [project]
@@ -92,8 +90,7 @@ def main() -> None:
         world = World(Path(folder) / "world", tuple(rows.known), False)
         with contextlib.redirect_stdout(io.StringIO()):
             world.build(rows.known, rows.schema, min_brands=1)
-        short = [f"rounds={ROUNDS}"]
-        plain = [*short, "privacy=local", "privacy.customers=850", "secure_sum=plain"]
+        short = [f"rounds={TIMED}"]
         try:
             world.start("server")
             world.ready()
@@ -101,7 +98,7 @@ def main() -> None:
             for brand in world.brands:
                 world.start(brand)
             world.ready()
-            secure, clear = conduct(world, short)[1], conduct(world, plain)[1]
+            secure, clear = conduct(world, short)[1], conduct(world, [*short, *CLEAR])[1]
         finally:
             world.stop()
     cases = {"secure sum": secure, "without": clear, "flower no-op": noop}
@@ -154,7 +151,7 @@ def flower(world: World, folder: Path) -> list[float]:
                 )
             )
     world.processes |= {f"flower-{i}": node for i, node in enumerate(nodes)}
-    config_of_run = f'out="{out}" rounds={ROUNDS}'
+    config_of_run = f'out="{out}" rounds={TIMED}'
     flwr(home, ["run", str(app), "here", "--run-config", config_of_run])
     wait(out.exists, 300, "Flower's rounds")
     seconds = [float(s) for s in json.loads(out.read_bytes())]

@@ -35,7 +35,8 @@ from server.home import Home
 from server.proposing import composed
 
 EXPERIMENT = "experiment=conversion_deploy"
-REHEARSED = 5  # rounds of the runs that are only compared, or timed
+CLEAR = ("privacy=local", "privacy.customers=850", "secure_sum=plain")
+TIMED = 5  # rounds of the run that is only timed
 
 
 def main() -> None:
@@ -61,13 +62,8 @@ def demonstrate(options: list[str]) -> int:
             world.ready()
             say(f"All are connected after {time.monotonic() - began:.0f} s")
             real = conduct(world, options)
-            noise = "privacy.noise_source=insecure_noise_for_tests"
-            short = f"rounds={REHEARSED}"
-            repeated = conduct(world, [*options, short, noise])
-            clear = conduct(
-                world,
-                [*options, short, "privacy=local", "privacy.customers=850", "secure_sum=plain"],
-            )
+            repeated = conduct(world, [*options, "privacy.noise_source=insecure_noise_for_tests"])
+            clear = conduct(world, [*options, f"rounds={TIMED}", *CLEAR])
         finally:
             world.stop()
         good = report(world, rows, real, repeated, clear)

@@ -13,7 +13,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
@@ -166,14 +166,21 @@ class World:
             (home / "tables").mkdir()
             tables[brand].to_parquet(home / "tables/examples.parquet", index=False)
 
-    def start(self, name: str, *more: str, env: Mapping[str, str] | None = None) -> None:
-        """Start the ``server``, or a brand's node."""
+    def start(
+        self,
+        name: str,
+        *more: str,
+        env: Mapping[str, str] | None = None,
+        program: Sequence[str] = (),
+    ) -> None:
+        """Start the ``server``, or a brand's node; ``program`` stands for ``fl-node``."""
         commands = Path(sys.executable).parent
         if name == "server":
             line = [commands / "fl-server", "start", "--home", self.server]
             line += ["--proxy"] if self.proxy else []
         else:
-            line = [commands / "fl-node", "start", "--home", self.node(name)]
+            node = list(map(Path, program)) or [commands / "fl-node"]
+            line = [*node, "start", "--home", self.node(name)]
         with self.log(name).open("ab") as log:
             self.processes[name] = subprocess.Popen(
                 [*map(str, line), *more],

@@ -96,7 +96,7 @@ class CustomerBlock:
             raise ValueError("Expected a plan whose steps are clipped, noised and batched.")
         self.steps, self.clip_norm = plan.steps(training), plan.clip_norm
         std = parameters.known(plan.sigma) * plan.clip_norm
-        self.grid, self.expected = grid_of(std), plan._expected
+        self.grid, self.expected = grid_of(std), plan.most_weight
         self._std, self._entries, self._uses = std / self.grid, entries, uses
         pool, rate = Pool.of(brands), plan.sampling_rate
         if plan.noise_source == SecureRandom.name:  # one for the block

@@ -143,6 +143,11 @@ class BrandPrivacy:
         """Every brand counts the same. Guarantee: does not depend on the data."""
         return 1.0
 
+    @property
+    def most_weight(self) -> float:
+        """Every brand counts for 1. Guarantee: public."""
+        return 1.0
+
     def bound(self, update: Update, limits: Limits | None) -> Update:
         """Clip the update.
 

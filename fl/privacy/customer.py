@@ -206,8 +206,8 @@ class CustomerPrivacy:
     @property
     def _clip(self) -> Clip:
         """The clip of a first step."""
-        norm, std = self.clip_norm, self.clip_noise_std * self._expected
-        return Clip(norm, norm, self.clip_quantile, self.clip_rate, std, self._expected)
+        norm, std = self.clip_norm, self.clip_noise_std * self.most_weight
+        return Clip(norm, norm, self.clip_quantile, self.clip_rate, std, self.most_weight)
 
     # --- at a brand -----------------------------------------------------------------------------
 
@@ -230,7 +230,7 @@ class CustomerPrivacy:
             total = customers.clipped_sum(batch, clip.norm)
             noisy = noised(total.gradients, clip.norm, self.sigma, rng)
             clip = clip.after(total.norms, rng)
-            mean = torch._foreach_div(noisy, self._expected)
+            mean = torch._foreach_div(noisy, self.most_weight)
             yield [m.to(p.dtype) for m, p in zip(mean, model.parameters(), strict=True)]
 
     def gradient(
@@ -246,7 +246,7 @@ class CustomerPrivacy:
         check_model(task.losses, model, examples.span(0, min(8, len(examples))))
         batch = next(poisson_batches(examples, self.sampling_rate, 1, rng))
         total = clipped_sum(task.losses, model, batch, self.clip_norm)
-        return self._add(self.clip_norm, self.sigma, rng, total.gradients), self._expected
+        return self._add(self.clip_norm, self.sigma, rng, total.gradients), self.most_weight
 
     def release(
         self, chunks: Iterable[tuple[Arrays, Ints]], asked: Statistic, limits: Limits, seed: int
@@ -287,8 +287,8 @@ class CustomerPrivacy:
         return total.weight or 1.0
 
     @property
-    def _expected(self) -> float:
-        """Customers of a mean brand's sample, by public numbers."""
+    def most_weight(self) -> float:
+        """Customers of a mean brand's sample, by public numbers; at least 1. Guarantee: public."""
         return max(1.0, self.sampling_rate * self.customers)
 
     def _add(

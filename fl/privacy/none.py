@@ -6,6 +6,7 @@ customer is infinite.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
@@ -108,6 +109,11 @@ class NoPrivacy:
     def weight(self, examples: int) -> float:
         """The exact number of examples, or 1. Guarantee: none."""
         return float(examples) if self.weighting == "examples" else 1.0
+
+    @property
+    def most_weight(self) -> float:
+        """Unknown: a brand says how many examples it has, and is believed. Guarantee: none."""
+        return math.inf
 
     def bound(self, update: Update, limits: Limits | None) -> Update:
         """The update as it is. Guarantee: none."""

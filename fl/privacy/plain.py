@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import numpy.typing as npt
@@ -29,16 +29,21 @@ from fl.contracts import (
     Witness,
 )
 from fl.errors import Code
+from fl.privacy.parameters import RUN_STATE
 
 
 @dataclass(frozen=True, slots=True)
 class PlainSum:
     """Replies are checked one by one; a bad one makes its brand absent, never the round fail.
 
+    Attributes:
+        most_weight: a reply that claims more is bad; of the plan, see ``PrivacyPlan.most_weight``.
+
     Guarantee: none towards the coordinator, which sees each update.
     """
 
     name: str = "plain"
+    most_weight: float = field(default=math.inf, metadata=RUN_STATE)
 
     @property
     def hides_updates(self) -> bool:
@@ -57,8 +62,9 @@ class PlainSum:
         keep: Callable[[npt.NDArray[np.uint32]], None] = lambda total: None,
         course: Mapping[str, object] | None = None,
     ) -> tuple[SecureSum, Mapping[NodeId, BrandSum]]:
-        """Both halves are the same, and need nothing. Guarantee: none."""
-        return self, {name: self for name in names}
+        """Both halves are the same; a weight beyond the plan's is refused. Guarantee: none."""
+        bounded = replace(self, most_weight=plan.most_weight)
+        return bounded, {name: bounded for name in names}
 
     def collect(
         self, federation: Federation, requests: Mapping[NodeId, Request], zero: Arrays
@@ -68,7 +74,7 @@ class PlainSum:
         absent: dict[NodeId, Code] = {}
         formed: list[NodeId] = []
         for node in sorted(requests):
-            code = _check(replies.get(node), zero)
+            code = _check(replies.get(node), zero, self.most_weight)
             if code is Code.OK:
                 formed.append(node)
             else:
@@ -101,7 +107,7 @@ def _total(replies: Sequence[Reply], zero: Arrays) -> Update:
     return Update(sums, sum(float(reply.config["weight"]) for reply in replies))
 
 
-def _check(reply: Reply | None, zero: Arrays) -> Code:
+def _check(reply: Reply | None, zero: Arrays, most: float) -> Code:
     """What is wrong with a reply, but for entries that are not finite."""
     if reply is None:
         return Code.SILENT
@@ -112,4 +118,4 @@ def _check(reply: Reply | None, zero: Arrays) -> Code:
         return Code.MALFORMED
     if not math.isfinite(weight):
         return Code.NOT_FINITE
-    return Code.OK if weight >= 0 else Code.MALFORMED
+    return Code.OK if 0 <= weight <= most else Code.MALFORMED

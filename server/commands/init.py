@@ -57,7 +57,14 @@ def _act(asked: argparse.Namespace) -> int:
     if home.config.exists():
         raise InputError(f"--home {asked.home}", "is a coordinator already", "choose a new folder")
     home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-    for folder in (home.key(""), home.brands, home.welcomes, home.runs, home.superlink):
+    for folder in (
+        home.key(""),
+        home.brands,
+        home.welcomes,
+        home.asks,
+        home.runs,
+        home.superlink,
+    ):
         folder.mkdir(exist_ok=True, mode=0o700)
     authority = home.key("ca.key"), home.key("ca.pem")
     make_authority(*authority)

@@ -51,7 +51,7 @@ def _submit(asked: argparse.Namespace) -> int:
     options = [*asked.options, "out=unused"]
     files = propose(Home(asked.home), composed(options), asked.role)
     sys.stdout.write(f"Run {files.run}\n")
-    return _conducted(files, asked.detach)
+    return conducted(files, detach=asked.detach)
 
 
 def _resume(asked: argparse.Namespace) -> int:
@@ -62,10 +62,12 @@ def _resume(asked: argparse.Namespace) -> int:
     files = RunFiles(Home(asked.home), asked.run)
     if files.offer and files.status()["state"] == "done":
         raise InputError("RUN", "is done already", "see its model.npz")
-    return _conducted(files, asked.detach)
+    if "why" in files.status():  # it stopped once: that is no news any more
+        files.say("resuming", files.number)
+    return conducted(files, detach=asked.detach)
 
 
-def _conducted(files: RunFiles, detach: bool) -> int:
+def conducted(files: RunFiles, *, detach: bool) -> int:
     """Submit to Flower, and follow ``status.json``; submit again when Flower's run is lost."""
     import time
 

@@ -14,26 +14,37 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import closing
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import closing, contextmanager
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from experiments.deployment.checks import audited, figures, leaks
 from experiments.deployment.world import World, has_nginx, wait
-from fl.audit.verify import audit_ledger
+from fl.arrays import from_bytes
+from fl.audit.verify import RunRow, audit_ledger
 from fl.errors import Code
 from fl.privacy.entries import canonical
+from fl.privacy.signing import SigningKey
 from fl.welcome import load_card, load_welcome, to_bytes
+from server.checkpoint import Checkpoint
 from server.files import RunFiles
 from server.home import Home
 from server.proposing import propose
 from tests import postgres
+from tests.deployment.hostile import LIES
 from tests.deployment.small import BRANDS, SECRET, VALUES, table, world
 
 pytestmark = pytest.mark.deployment
 BIN = Path(sys.executable).parent
+ROOT = Path(__file__).resolve().parents[2]
+PLAIN = {
+    **VALUES,
+    "privacy": {**VALUES["privacy"], "name": "local"},
+    "secure_sum": {"name": "plain"},
+}
 
 
 @pytest.fixture(scope="module")
@@ -76,11 +87,34 @@ def at_round(files: RunFiles, number: int) -> None:
     wait(lambda: files.status()["number"] == number, 120, f"round {number}")
 
 
-def rounds_of(place: World, brand: str, files: RunFiles) -> int:
+def booked(place: World, brand: str) -> Sequence[RunRow]:
+    """A brand's runs by its checked ledger; none before it has booked anything."""
+    path = place.node(brand) / "ledger.jsonl"
+    if not path.exists():
+        return ()
     key = load_card(place.node(brand) / "card.json").ledger
-    audit = audit_ledger(place.node(brand) / "ledger.jsonl", figures, public_key=key)
+    audit = audit_ledger(path, figures, public_key=key)
     assert audit.holds
-    return next(row.rounds for row in audit.runs if row.run == files.run)
+    return audit.runs
+
+
+def rounds_of(place: World, brand: str, files: RunFiles) -> int:
+    return next(row.rounds for row in booked(place, brand) if row.run == files.run)
+
+
+@contextmanager
+def policies(place: World, brands: Iterable[str], find: str, put: str) -> Iterator[None]:
+    """Policies of some brands changed while the block runs."""
+    paths = [place.node(brand) / "policy.toml" for brand in brands]
+    kept = [path.read_text() for path in paths]
+    for path, text in zip(paths, kept, strict=True):
+        assert find in text
+        path.write_text(text.replace(find, put))
+    try:
+        yield
+    finally:
+        for path, text in zip(paths, kept, strict=True):
+            path.write_text(text)
 
 
 def test_a_run_ends_with_a_model_audited_ledgers_and_transcript(place: World) -> None:
@@ -140,16 +174,52 @@ def test_a_killed_coordinator_resumes_within_the_round_charged_once(
 
 
 def test_a_brand_that_refuses_by_policy_stops_the_run_before_any_data(place: World) -> None:
-    path = place.node("b") / "policy.toml"
-    allowed = path.read_text()
-    path.write_text(allowed.replace("epsilon_per_run = 3.5", "epsilon_per_run = 0.5"))
-    try:
+    with policies(place, "b", "epsilon_per_run = 3.5", "epsilon_per_run = 0.5"):
         code, said = follow(place, files := offer(place, 1))
-    finally:
-        path.write_text(allowed)
     assert code == 1
     assert f"b ({Code.POLICY_EPSILON})" in said
     assert not files.model.exists()
+
+
+def test_a_budget_that_is_gone_in_mid_run_makes_the_brand_absent_and_refuses_the_next(
+    place: World,
+) -> None:
+    """A run is reserved whole, so only a steward who lowers the budget can end it in mid-run."""
+    files = offer(place, 6)
+    process = place.submit(files.run, what="resume")
+    at_round(files, 2)
+    with policies(place, "c", "epsilon_lifetime = 200.0", "epsilon_lifetime = 0.5"):
+        place.kill("c", signal.SIGTERM)
+        place.start("c")
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        code, why = follow(place, offer(place, 1))
+    assert code == 1
+    assert f"c ({Code.POLICY_LIFETIME})" in why
+    assert 2 <= rounds_of(place, "c", files) < 6
+    assert [rounds_of(place, b, files) for b in "abd"] == [6] * 3
+    stored = Checkpoint(files.checkpoint, files.transcript).load()
+    assert stored is not None
+    assert str(Code.POLICY_LIFETIME) in {a.code for a in stored[0].absences}
+
+
+def test_a_run_starts_by_itself_once_enough_brands_have_asked(place: World) -> None:
+    city = f"city:{{values:[x,y,{SECRET}]}}"
+    options = ["data=table", "data.label=bought", f"data.columns={{age:{{low:0,high:100}},{city}}}"]
+    options += ["model=logistic", "algorithm=fedsgd", "secure_sum=brandagg", "rounds=1"]
+    options += ["privacy=distributed", "privacy.customers=150", "seeds=[7]", "--when-asked", "2"]
+    asks = place.server / "asks"
+    for brand in "ab":
+        line = ["ask", "custom", "--out", f"{asks}/{brand}.json", "--anyway"]
+        line += ["--home", str(place.node(brand))]
+        assert subprocess.run([BIN / "fl-node", *line], check=False).returncode == 0
+        process = place.submit(*options, "--once", what="schedule")
+        said, _ = process.communicate(timeout=300)
+        assert process.returncode == 0, said
+        assert ("Nothing is due; 1 brands ask" in said) == (brand == "a"), said
+    assert "2 brands ask for it" in said
+    run = re.findall(r"Run (\S+):", said)[0]
+    assert [rounds_of(place, b, RunFiles(Home(place.server), run)) for b in BRANDS] == [1] * 4
 
 
 def test_an_offer_whose_privacy_was_changed_after_signing_is_refused_by_all(place: World) -> None:
@@ -160,6 +230,62 @@ def test_an_offer_whose_privacy_was_changed_after_signing_is_refused_by_all(plac
     code, said = follow(place, files)
     assert code == 1
     assert all(f"{b} ({Code.UNKNOWN_PLAN})" in said for b in BRANDS)
+
+
+@pytest.mark.parametrize("summing", ["plain", "brandagg"])
+def test_a_hostile_brand_is_absent_while_it_lies_and_the_others_go_on(
+    place: World, summing: str
+) -> None:
+    hostile = (sys.executable, "-m", "tests.deployment.hostile")
+    values = PLAIN if summing == "plain" else VALUES
+    with policies(place, BRANDS, "min_brands = 3", "min_brands = 1"):
+        place.kill("d", signal.SIGTERM)
+        place.start("d", program=hostile, env={"PYTHONPATH": str(ROOT)})
+        try:
+            files = propose(Home(place.server), {**values, "rounds": LIES + 1}, "operator")
+            code, said = follow(place, files)
+        finally:
+            place.kill("d", signal.SIGTERM)
+            place.start("d")
+            place.ready()
+    assert code == 0, said
+    stored = Checkpoint(files.checkpoint, files.transcript).load()
+    assert stored is not None
+    absent = [(a.number, a.brand) for a in stored[0].absences]
+    assert absent == [(number, "d") for number in range(1, LIES + 1)]
+    bad = {Code.MALFORMED, Code.NOT_FINITE, Code.BAD_REQUEST, Code.SILENT}
+    assert {a.code for a in stored[0].absences} <= set(map(str, bad))
+    model = from_bytes(files.model.read_bytes())
+    assert max(float(np.abs(x).max()) for x in model.values()) < 50
+    assert [rounds_of(place, b, files) for b in "abc"] == [LIES + 1] * 3
+
+
+def test_a_run_that_a_person_has_not_approved_touches_nothing_until_it_is(
+    place: World, tmp_path: Path
+) -> None:
+    person = SigningKey.generate()
+    person.save(tmp_path / "ann.pem")
+    people = f'mode = "signature"\n\n[approval.people]\nann = "{person.public}"\n'
+    home, config = place.node("b"), place.server / "server.toml"
+    patient = config.read_text()
+    files = offer(place, 1)
+    with policies(place, "b", 'mode = "auto"\n', people):
+        config.write_text(re.sub(r"approval = [0-9.]+", "approval = 5.0", patient))
+        try:
+            code, said = follow(place, files)
+        finally:
+            config.write_text(patient)
+        assert code == 1
+        assert f"'b': '{Code.POLICY_APPROVAL}'" in said
+        assert not files.checkpoint.exists()
+        assert files.run not in {row.run for b in BRANDS for row in booked(place, b)}
+        given = ["approve", files.run, "--person", "ann"]
+        given += ["--key", f"{tmp_path}/ann.pem", "--home", str(home)]
+        approved = subprocess.run([BIN / "fl-node", *given], capture_output=True, check=False)
+        assert approved.returncode == 0, approved.stderr
+        code, said = follow(place, files)
+    assert code == 0, said
+    assert [rounds_of(place, b, files) for b in BRANDS] == [1] * 4
 
 
 def test_a_run_configuration_cannot_change_a_run(place: World) -> None:

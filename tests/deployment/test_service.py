@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from clients.home import Home as NodeHome
+from clients.readiness import looked
 from clients.service import Service
 from experiments.deployment.rehearsal import conduct, services
 from experiments.deployment.world import World
@@ -310,6 +313,18 @@ def test_where_the_policy_asks_for_a_person_the_run_waits_for_that_persons_signa
     assert files.status()["state"] == "done"
 
 
+def test_data_are_read_once_for_an_offer_however_often_it_comes(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    files = offered(place)
+    asked = Request("offer", 1, {}, {"offer": files.offer})
+    assert nodes["a"].answer(files.run, asked).code is Code.OK
+    (place.node("a") / "tables/examples.parquet").unlink()
+    assert nodes["a"].answer(files.run, asked).code is Code.OK
+    nodes["a"].sizes.clear()
+    assert nodes["a"].answer(files.run, asked).code is Code.FAILED
+
+
 def test_a_run_without_a_secure_sum_is_possible_where_all_noise_is_the_brands(
     place: World, nodes: dict[str, Service]
 ) -> None:
@@ -337,3 +352,16 @@ def test_nothing_private_is_in_a_log(
     lines = [JsonLines().format(record) for record in caplog.records]
     assert any("exception" in json.loads(line) for line in lines)
     assert not any(SECRET in line for line in lines)
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="giving files to another account needs root")
+def test_a_check_says_whether_the_operator_may_write_the_policy(place: World) -> None:
+    home = NodeHome(place.node("a"))
+
+    def said() -> str:
+        return next(line for _, line in looked(home, ["age", "city"]) if " roles " in line)
+
+    assert "is operator and data steward in one" in said()
+    for path in (home.policy, home.mapping):
+        os.chown(path, 4711, -1)
+    assert "user 4711 may write policy and mapping; root operates the node" in said()

@@ -219,13 +219,13 @@ MUTANTS = {
     # public numbers and sampling
     "batch size realised, in a step": Mutant(
         CustomerPrivacy.gradients,
-        "torch._foreach_div(noisy, self._expected)",
+        "torch._foreach_div(noisy, self.most_weight)",
         "torch._foreach_div(noisy, max(1.0, total.customers))",
         checks.means_are_taken_with_public_numbers,
     ),
     "batch size realised, in a sum": Mutant(
         CustomerPrivacy.gradient,
-        "total.gradients), self._expected",
+        "total.gradients), self.most_weight",
         "total.gradients), max(1.0, total.customers)",
         checks.means_are_taken_with_public_numbers,
     ),
