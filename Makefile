@@ -41,7 +41,7 @@ demo-deployment: setup  ## four brands and a coordinator on loopback: run, audit
 	$(BIN)/python -m experiments.deployment.demo $(DEMO_ARGS)
 
 test-deployment: setup  ## failure tests on real processes (TLS, registered keys, nginx if there)
-	@$(BIN)/python -m pytest -q -m deployment tests/deployment
+	@$(BIN)/python -m pytest -q -n 2 -m deployment tests/deployment
 
 checks: setup
 	@echo "== format"
