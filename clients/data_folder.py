@@ -110,7 +110,7 @@ def quarantine(folder: DataFolder, batch: Batch) -> list[Path]:
 
 
 def write_csv(path: Path, rows: pd.DataFrame) -> None:
-    """A CSV file for its owner alone, in one step; cells that a spreadsheet would run are quoted.
+    """A CSV file for its owner alone, in one step; what a spreadsheet would run is quoted.
 
     Raises:
         OSError: the folder cannot be written; an older file is then still whole.
@@ -122,4 +122,5 @@ def write_csv(path: Path, rows: pd.DataFrame) -> None:
             risky = texts.str.startswith(_FORMULA).fillna(False).to_numpy(bool)
             if risky.any():
                 safe[name] = texts.where(~risky, "'" + texts)
-    atomic_write(path, safe.to_csv(index=False).encode(), private=True)
+    heads = [f"'{n}" if str(n).startswith(_FORMULA) else str(n) for n in safe.columns]
+    atomic_write(path, safe.to_csv(index=False, header=heads).encode(), private=True)

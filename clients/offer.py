@@ -12,10 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.home import Home
-from fl.agreement import Agreed, read
+from fl.agreement import Agreed, fitted, read
+from fl.config import group
 from fl.errors import Code, Refused
+from fl.privacy import BrandAgg, CustomerPrivacy
 from fl.privacy.proposal import Approval, Proposal
-from fl.privacy.secagg.identity import SignedPlan
+from fl.privacy.secagg.identity import Json, SignedPlan
 from fl.report.files import atomic_write
 from fl.welcome import Welcome
 
@@ -43,20 +45,52 @@ def offer_of(raw: bytes, welcome: Welcome, run: str) -> Offer:
     try:
         values = json.loads(raw)
         proposal = Proposal.from_json(values["proposal"])
-        agreed = read(values["content"])
-        name = proposal.run.rpartition("/")[0]
-        expected = agreed.proposal(name, proposal.requested_by)
-    except (ValueError, KeyError, TypeError) as error:
+        content = dict(values["content"])
+        _known(proposal, content, str(values["roster"]), welcome)
+        if proposal.run != run or run.rpartition("/")[2] != SignedPlan(content).hash.hex():
+            raise Refused(Code.UNKNOWN_PLAN)
+        agreed = read(content)
+        expected = agreed.proposal(run.rpartition("/")[0], proposal.requested_by)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(Code.BAD_REQUEST) from error
-    if values.get("roster") != welcome.brands.hash.hex():
+    if not (_same(proposal, expected) and counts_on(agreed, len(welcome.brands.names))):
+        raise Refused(Code.UNKNOWN_PLAN)
+    return Offer(proposal, agreed)
+
+
+def _known(proposal: Proposal, content: Json, brands: str, welcome: Welcome) -> None:
+    """Whose offer it is, before anything is built from it.
+
+    Raises:
+        Refused: another roster's, or not of the coordinator that this brand was welcomed by.
+    """
+    if brands != welcome.brands.hash.hex():
         raise Refused(Code.UNKNOWN_ROSTER)
-    if agreed.content["coordinator"] != welcome.identity:
+    if welcome.signing != proposal.coordinator or welcome.identity != content["coordinator"]:
         raise Refused(Code.POLICY_COORDINATOR)
     if not proposal.is_signed():
         raise Refused(Code.POLICY_SIGNATURE)
-    if proposal.run != run or not _same(proposal, expected):
-        raise Refused(Code.UNKNOWN_PLAN)
-    return Offer(proposal, agreed)
+
+
+def counts_on(agreed: Agreed, brands: int) -> bool:
+    """Whether noise and sum count on the brands of the roster, and on no others.
+
+    Shared noise is divided by the brands that a plan is for, and is enough only in a sum of nearly
+    all of them, added up exactly. A coordinator that names more brands than there are would be sent
+    less noise than the epsilon it shows. A bound would make a brand say when its values are large.
+
+    Args:
+        agreed: as drafted by a coordinator.
+        brands: on the pinned roster.
+    """
+    plan = agreed.plan
+    if isinstance(plan, CustomerPrivacy) and plan != plan.enrolled(brands):
+        return False
+    if not agreed.protected:
+        return True
+    rules = BrandAgg(**group(agreed.content["rules"], "rules"))
+    kinds, first = agreed.algorithms, agreed.first
+    return rules == fitted(rules, plan, kinds, first, agreed.rounds) and rules.bound == 0
 
 
 def _same(proposal: Proposal, expected: Proposal) -> bool:

@@ -23,7 +23,8 @@ from clients.node import BrandNode
 from clients.offer import Offer, RunFiles, offer_of, signed_plan
 from clients.standing import FIGURES, load_policy, open_ledger
 from clients.steps import step
-from fl.arrays import to_bytes
+from fl.agreement import ending
+from fl.arrays import same_shape, to_bytes
 from fl.audit.archive import course_of
 from fl.contracts import BrandSum, Reply, Request, Unit, Witness
 from fl.data.examples import Made
@@ -33,7 +34,7 @@ from fl.privacy import PlainSum
 from fl.privacy.admission import admit
 from fl.privacy.ledger import Ledger
 from fl.privacy.secagg.enrol import join
-from fl.privacy.secagg.identity import SignedPlan
+from fl.privacy.secagg.identity import SignedPlan, signed
 from fl.report.files import atomic_write
 from fl.welcome import Welcome, load_welcome
 
@@ -105,12 +106,12 @@ class Service:
     def _offer(self, files: RunFiles, raw: bytes) -> Reply:
         offer = offer_of(raw, self.welcome, files.run)
         files.keep_offer(raw)
-        approval = files.given_approval()
-        if files.run not in self.sizes:
-            self.sizes[files.run] = len(set(self._read(offer).customer.tolist()))
-        policy, customers = load_policy(self.home), self.sizes[files.run]
+        approval, policy = files.given_approval(), load_policy(self.home)
         try:
-            policy.check(offer.proposal, customers=customers, approval=approval)
+            policy.check(offer.proposal, customers=None, approval=approval)  # then touch the data
+            if files.run not in self.sizes:
+                self.sizes[files.run] = len(set(self._read(offer).customer.tolist()))
+            policy.check(offer.proposal, customers=self.sizes[files.run], approval=approval)
         except Refused as refusal:
             if refusal.code is not Code.POLICY_APPROVAL:  # a person may still be thinking
                 self._books().refuse(refusal.code, offer.proposal.digest(), offer.run)
@@ -129,12 +130,22 @@ class Service:
 
     def _finish(self, files: RunFiles, request: Request) -> Reply:
         offer = files.offer(self.welcome)
+        if files.signed(offer.agreed).unsigned(self.welcome.brands):
+            raise Refused(Code.UNKNOWN_PLAN)  # never begun
+        said, key = _blob(request, "signature"), bytes.fromhex(self.welcome.identity)
+        if not signed(key, ending(files.run, request.arrays), said):
+            raise Refused(Code.BAD_SIGNATURE)
+        model = offer.agreed.algorithms["train"].params(offer.agreed.first)
+        if not same_shape(request.arrays, model):
+            raise Refused(Code.MALFORMED)
+        raw = to_bytes(request.arrays)
+        if files.model.exists() and files.model.read_bytes() != raw:
+            raise Refused(Code.OUT_OF_ORDER)  # a run has one model
         if files.run in self._books().open_runs():
             self._books().settle(files.run)
         self.runs.pop(files.run, None)
         self.sizes.pop(files.run, None)
-        if request.arrays:
-            atomic_write(files.model, to_bytes(request.arrays), private=True)
+        atomic_write(files.model, raw, private=True)
         _log.info("run %s is over", offer.run)
         return Reply(Code.OK)
 

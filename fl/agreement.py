@@ -26,7 +26,7 @@ from fl.models.parameters import parameters
 from fl.privacy import BrandAgg, CustomerPrivacy, NoPrivacy, Plan, Summing, lattice
 from fl.privacy.accounting import epsilon
 from fl.privacy.proposal import Proposal
-from fl.privacy.secagg.identity import Json, SignedPlan
+from fl.privacy.secagg.identity import Json, SignedPlan, bind
 from fl.privacy.secagg.terms import draft
 from fl.round import price, states
 from fl.seeds import torch_generator
@@ -236,6 +236,11 @@ def read(content: object) -> Agreed:
     if content.get("first") != digest(agreed.first):
         raise ValueError("Expected the first state that follows from the content.")
     return agreed
+
+
+def ending(run: str, model: Arrays) -> bytes:
+    """What a coordinator signs when a run is over: its id, and the model that it gives out."""
+    return bind("finish", run.encode(), digest(model).encode())
 
 
 def cost(

@@ -127,7 +127,15 @@ def from_bytes(raw: bytes) -> dict[str, Array]:
         ValueError: ``raw`` is no such file, or holds pickled objects.
     """
     try:
+        with zipfile.ZipFile(io.BytesIO(raw)) as packed:
+            members = packed.infolist()
+        plain = all(m.compress_type == zipfile.ZIP_STORED and not m.flag_bits & 1 for m in members)
+        if not plain or sum(m.file_size for m in members) > len(raw):  # it would grow in memory
+            raise ValueError("Expected nothing compressed.")
         with np.load(io.BytesIO(raw), allow_pickle=False) as archive:
-            return {name: archive[name] for name in sorted(archive.files)}
-    except (OSError, zipfile.BadZipFile) as error:
-        raise ValueError("Expected an uncompressed .npz file of arrays.") from error
+            found = {name: archive[name] for name in sorted(archive.files)}
+        if not all(isinstance(x, np.ndarray) and x.dtype.kind in "biuf" for x in found.values()):
+            raise ValueError("Expected numbers.")
+    except Exception as error:  # whatever a peer can send: readers of headers raise many kinds
+        raise ValueError("Expected an uncompressed .npz file of arrays of numbers.") from error
+    return found

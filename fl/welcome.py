@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +17,8 @@ from pathlib import Path
 from fl.errors import InputError
 from fl.privacy.entries import canonical
 from fl.privacy.secagg.identity import Roster
+
+NAME = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]{0,63}")  # of a brand; it names files
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def load_card(path: Path) -> Card:
                 "identity": str(identity),
                 "ledger": str(ledger),
                 "supernode": str(supernode),
-            }:
+            } if NAME.fullmatch(name):
                 return Card(name, identity, ledger, supernode)
     except (OSError, ValueError) as error:
         raise InputError(f"card {path}", "cannot be read", "make it with fl-node init") from error

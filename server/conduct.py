@@ -16,6 +16,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 
+from fl.agreement import ending
 from fl.arrays import to_bytes
 from fl.audit.archive import append_sum, files_beside
 from fl.contracts import Federation, NodeId, Reply, Request, SecureSum
@@ -73,7 +74,8 @@ class Conduct:
         progress = self._rounds()
         model = self.files.agreed.algorithms["train"].params(progress.state)
         atomic_write(self.files.model, to_bytes(model))
-        last = self.federation.ask(self._all("finish", {}, model))
+        signature = load_identity(self.files.home).sign(ending(self.files.run, model))
+        last = self.federation.ask(self._all("finish", {"signature": signature}, model))
         told = [node for node, reply in last.items() if reply.code is Code.OK]
         self.files.say("done", progress.number, told=sorted(told))
         return progress

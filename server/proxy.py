@@ -40,6 +40,7 @@ http {{
 
     location /v1/fleet/ {{
       limit_except POST {{ deny all; }}
+      if ($request_uri !~ "^/v1/fleet/[A-Za-z0-9/-]+$") {{ return 403; }}
       proxy_pass https://superlink;
       proxy_ssl_trusted_certificate {keys}/ca.pem;
       proxy_ssl_verify on;

@@ -73,18 +73,26 @@ def _run_of(path: Path) -> str:
 
 def _show(offer: object) -> None:
     from clients.offer import Offer
+    from fl.privacy import CustomerPrivacy
 
     if not isinstance(offer, Offer):
         raise TypeError("Expected an offer.")
     p, agreed = offer.proposal, offer.agreed
+    plan = agreed.plan
+    counted = (
+        f"  noise counts on {plan.brands} brands, of which {plan.dropouts} may be missing and "
+        f"{plan.colluders} may collude\n"
+        if isinstance(plan, CustomerPrivacy) and plan.needs_hidden_updates
+        else ""
+    )
     sys.stdout.write(
-        f"Run {p.run}\n  task {p.task}, {agreed.rounds} rounds, algorithm "
-        f"{agreed.algorithms['train'].name}\n  columns {', '.join(p.columns)}\n"
+        f"Run {p.run}\n  task {p.task!a}, {agreed.rounds} rounds, algorithm "
+        f"{agreed.algorithms['train'].name}\n  columns {', '.join(map(ascii, p.columns))}\n"
         f"  privacy {p.plan}, unit {p.unit}: epsilon {p.epsilon:.3f} at delta {p.delta:g} by "
-        f"{p.accountant}, clip {p.clip_norm:g}, noise {p.noise_source}\n"
+        f"{p.accountant}, clip {p.clip_norm:g}, noise {p.noise_source}\n{counted}"
         f"  at least {p.brands} brands in a sum, "
         f"{'secure sum' if agreed.protected else 'NO secure sum'}\n"
-        f"  asked for by {p.requested_by}, coordinator {p.coordinator}\n"
+        f"  asked for by {p.requested_by!a}, coordinator {p.coordinator}\n"
     )
 
 

@@ -43,7 +43,6 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _act(asked: argparse.Namespace) -> int:
-    import re
     import secrets
 
     from clients.brand_data import write_samples
@@ -52,9 +51,9 @@ def _act(asked: argparse.Namespace) -> int:
     from fl.errors import InputError
     from fl.privacy.policy_file import write_template
     from fl.privacy.signing import write_private
-    from fl.welcome import to_bytes
+    from fl.welcome import NAME, to_bytes
 
-    if not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", asked.name):
+    if not NAME.fullmatch(asked.name):
         raise InputError("--name", f"{asked.name!r}", "use 1 to 64 letters, digits and . _ -")
     home = Home(asked.home)
     if home.config.exists():

@@ -137,5 +137,6 @@ def _read(message: Message) -> Reply | None:
         return None
     try:
         return reply_of(body_of(message.content))
-    except ValueError:
+    except Exception:  # whatever a peer can send, such as JSON too deep to read
+        _log.info("a reply that is none")
         return Reply(Code.MALFORMED)

@@ -116,6 +116,8 @@ def _check(reply: Reply | None, zero: Arrays, most: float) -> Code:
     weight = reply.config.get("weight")
     if not isinstance(weight, float) or not arrays.same_shape(reply.arrays, zero):
         return Code.MALFORMED
+    if any(x.dtype.kind != "f" for x in reply.arrays.values()):
+        return Code.MALFORMED
     if not math.isfinite(weight):
         return Code.NOT_FINITE
     return Code.OK if 0 <= weight <= most else Code.MALFORMED

@@ -130,7 +130,7 @@ class Policy:
         return self.roles.get(role, Role()).see
 
     def check(
-        self, proposal: Proposal, *, customers: int, approval: Approval | None = None
+        self, proposal: Proposal, *, customers: int | None, approval: Approval | None = None
     ) -> None:
         """Let ``proposal`` pass, or say which condition it fails first.
 
@@ -139,7 +139,7 @@ class Policy:
         :func:`fl.privacy.admission.admit`. Of ``customers`` one fixed bit per condition leaves.
 
         Args:
-            customers: how many this brand has; private.
+            customers: how many this brand has; private. None: as far as can be said without data.
 
         Raises:
             Refused: with one code per reason.
@@ -157,8 +157,8 @@ class Policy:
             (proposal.noise_source in self.noise_sources, Code.POLICY_NOISE),
             (proposal.epsilon <= self.epsilon_per_run, Code.POLICY_EPSILON),
             (proposal.delta <= self.delta, Code.POLICY_DELTA),
-            (self.delta * customers < 1, Code.POLICY_DELTA_CUSTOMERS),
-            (customers >= self.min_customers, Code.POLICY_CUSTOMERS),
+            (customers is None or self.delta * customers < 1, Code.POLICY_DELTA_CUSTOMERS),
+            (customers is None or customers >= self.min_customers, Code.POLICY_CUSTOMERS),
             (proposal.brands >= self.min_brands, Code.POLICY_BRANDS),
             (self._approved(proposal, approval), Code.POLICY_APPROVAL),
         )

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import secrets
 import warnings
+import zipfile
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +15,7 @@ import pytest
 from clients.service import Service
 from experiments.deployment.rehearsal import services
 from experiments.deployment.world import World
+from fl.arrays import from_bytes
 from fl.contracts import Reply, Request
 from fl.errors import Code
 from fl.federation.wire import reply_bytes, reply_of, request_bytes, request_of
@@ -137,6 +140,53 @@ def test_a_dead_node_is_silent_a_bad_reply_malformed_and_the_others_are_heard() 
     assert {n: r.code for n, r in replies.items()} == {"a": Code.OK, "c": Code.MALFORMED}
     assert replies["a"].arrays["x"].tolist() == [1.0, 1.0]
     assert grid.pushed > 6  # b and d were asked again
+
+
+def packed(write: Callable[[zipfile.ZipFile], None], how: int = zipfile.ZIP_STORED) -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", how) as archive:
+        write(archive)
+    return file.getvalue()
+
+
+def array(x: np.ndarray) -> bytes:
+    file = io.BytesIO()
+    np.save(file, x, allow_pickle=False)
+    return file.getvalue()
+
+
+HUGE = array(np.zeros(2)).replace(b"(2,)", b"(9999999999999,)", 1)
+HOSTILE = {
+    "grows in memory": packed(
+        lambda z: z.writestr("x.npy", array(np.zeros(10**6))), zipfile.ZIP_DEFLATED
+    ),
+    "no array": packed(lambda z: z.writestr("x.txt", "hello")),
+    "empty": packed(lambda z: z.writestr("x.npy", b"")),
+    "huge shape": packed(lambda z: z.writestr("x.npy", HUGE)),
+    "text": packed(lambda z: z.writestr("x.npy", array(np.array(["a"])))),
+    "dates": packed(lambda z: z.writestr("x.npy", array(np.array([0], "datetime64[s]")))),
+    "bare array": array(np.zeros(3)),
+}
+
+
+@pytest.mark.parametrize("what", sorted(HOSTILE))
+def test_an_archive_that_is_none_is_a_value_error(what: str) -> None:
+    with pytest.raises(ValueError, match="Expected an uncompressed"):
+        from_bytes(HOSTILE[what])
+
+
+def test_a_reply_too_deep_to_read_makes_its_brand_absent() -> None:
+    text = b'{"a":' * 50_000 + b"1" + b"}" * 50_000
+    deep = len(text).to_bytes(8, "big") + text
+
+    def answer(node: int, message: Message) -> Message:
+        good = reply_bytes(Reply(Code.OK))
+        return Message(record(deep if node == 101 else good), reply_to=message)
+
+    federation = FlowerFederation(InProcessGrid(answer), IDS, "run", Patience(5.0, 1.0, 0.01))
+    replies = federation.ask({name: Request("train", 1, {}) for name in BRANDS})
+    assert replies["b"].code is Code.MALFORMED
+    assert [replies[n].code for n in "acd"] == [Code.OK] * 3
 
 
 def test_a_brand_that_is_not_online_is_asked_when_it_comes() -> None:

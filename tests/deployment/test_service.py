@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from clients.readiness import looked
 from clients.service import Service
 from experiments.deployment.rehearsal import conduct, services
 from experiments.deployment.world import World
+from fl.agreement import ending, read
 from fl.arrays import Arrays, from_bytes
 from fl.audit.verify import audit_ledger
 from fl.contracts import Reply, Request
@@ -25,12 +27,13 @@ from fl.errors import Code, InputError
 from fl.federation.inprocess import InProcessFederation
 from fl.privacy.accounting import both
 from fl.privacy.entries import canonical
+from fl.privacy.secagg.identity import Identity
 from fl.privacy.signing import SigningKey
 from fl.welcome import load_card
 from server.conduct import Conduct
 from server.files import RunFiles
 from server.home import Home
-from server.roster import cards, roster
+from server.roster import cards, load_identity, roster
 from tests.deployment.small import BRANDS, VALUES, offered, world
 
 
@@ -323,6 +326,83 @@ def test_data_are_read_once_for_an_offer_however_often_it_comes(
     assert nodes["a"].answer(files.run, asked).code is Code.OK
     nodes["a"].sizes.clear()
     assert nodes["a"].answer(files.run, asked).code is Code.FAILED
+
+
+def changed_offer(files: RunFiles, change: Callable[[dict[str, Any]], None]) -> RunFiles:
+    """The coordinator itself signs an offer whose content it has changed, and its own proposal."""
+    offer = json.loads(files.offer)
+    content = offer["content"]
+    change(content)
+    agreed = read(content)
+    key = SigningKey.load(files.home.key("signing.pem"))
+    made = agreed.proposal("small", "operator").signed(key)
+    path = RunFiles(files.home, made.run).folder
+    path.mkdir(exist_ok=True)
+    (path / "offer.json").write_bytes(canonical({**offer, "proposal": made.to_json()}))
+    return RunFiles(files.home, made.run)
+
+
+def more_brands(content: dict[str, Any]) -> None:
+    content["course"]["privacy"]["run_state"]["brands"] = 300
+
+
+def smaller_sums(content: dict[str, Any]) -> None:
+    content["rules"]["min_brands"] -= 1
+
+
+def coarser_sums(content: dict[str, Any]) -> None:
+    content["rules"]["scale_bits"] -= 2
+
+
+def a_bound(content: dict[str, Any]) -> None:
+    content["rules"]["bound"] = 1.0
+
+
+@pytest.mark.parametrize("change", [more_brands, smaller_sums, coarser_sums, a_bound])
+def test_noise_and_sum_count_on_the_brands_of_the_roster_and_no_others(
+    tmp_path: Path, change: Callable[[dict[str, Any]], None]
+) -> None:
+    place = world(tmp_path / "w")
+    nodes = services(place)
+    values = {**VALUES["privacy"], "dropouts": 0, "colluders": 1}
+    files = changed_offer(offered(place, privacy=values), change)
+    assert f"a ({Code.UNKNOWN_PLAN})" in refused(files, nodes)
+    assert not (place.node("a") / "ledger.jsonl").exists()
+
+
+def test_only_the_coordinator_ends_a_run_and_a_run_has_one_model(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    files = offered(place)
+    identity = load_identity(files.home)
+    first = files.agreed.algorithms["train"].params(files.agreed.first)
+
+    def finish(arrays: Arrays, by: Identity = identity) -> Code:
+        signature = by.sign(ending(files.run, arrays))
+        asked = Request("finish", 1, arrays, {"signature": signature})
+        return nodes["a"].answer(files.run, asked).code
+
+    asked = Request("offer", 1, {}, {"offer": files.offer})
+    assert nodes["a"].answer(files.run, asked).code is Code.OK
+    assert finish(first) is Code.UNKNOWN_PLAN  # not all brands have signed
+    conduct(files, nodes)
+    kept = NodeHome(place.node("a")).run(files.run) / "model.npz"
+    before = kept.read_bytes()
+    assert finish(first, Identity.fresh()) is Code.BAD_SIGNATURE
+    assert finish(first) is Code.OUT_OF_ORDER
+    assert finish({"w": np.zeros(3)}) is Code.MALFORMED
+    assert finish(model(files)) is Code.OK
+    assert kept.read_bytes() == before
+
+
+def test_an_offer_that_the_policy_does_not_allow_is_answered_without_the_data(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    (place.node("b") / "tables/examples.parquet").unlink()
+    path = place.node("b") / "policy.toml"
+    path.write_text(path.read_text().replace("epsilon_per_run = 3.5", "epsilon_per_run = 1.0"))
+    asked = Request("offer", 1, {}, {"offer": (files := offered(place)).offer})
+    assert nodes["b"].answer(files.run, asked).code is Code.POLICY_EPSILON
 
 
 def test_a_run_without_a_secure_sum_is_possible_where_all_noise_is_the_brands(
