@@ -208,7 +208,7 @@ class World:
         self.processes[f"{what}-{made.pid}"] = made  # type: ignore[assignment]
         return made
 
-    def ready(self, seconds: float = 90.0) -> None:
+    def ready(self, seconds: float = 300.0) -> None:
         """Wait until the server has registered all brands and every node is connected."""
         wait(lambda: (self.server / "superlink/ready").exists(), seconds, "the server")
         for brand in self.brands:
