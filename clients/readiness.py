@@ -125,8 +125,9 @@ def _offers(home: Home) -> Iterator[str]:
         run = str(json.loads(path.read_bytes())["proposal"]["run"])
         try:
             proposal = RunFiles(home, run).offer(welcome).proposal
-        except Refused as refusal:
-            raise InputError(f"run {run}", f"is {refusal.code}", "ask the coordinator") from None
+        except Refused as refusal:  # such as one for an older roster: it cannot be run any more
+            yield f"{run[:40]}: no offer any more ({refusal.code})"
+            continue
         yield (
             f"{run[:40]}: {proposal.task} on {len(proposal.columns)} columns, {proposal.plan}, "
             f"epsilon {proposal.epsilon:.3f} at delta {proposal.delta:g}"

@@ -6,6 +6,7 @@ brand has signed since the newest run of the experiment.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -68,11 +69,17 @@ def now() -> pd.Timestamp:
     return pd.Timestamp.now("UTC").tz_localize(None)
 
 
-def newest(home: Home, experiment: str) -> pd.Timestamp | None:
-    """When the newest run of an experiment was proposed, naive, in UTC; None if there is none."""
-    offers = home.runs.glob(f"{experiment}.*/offer.json")
-    moments = [pd.Timestamp(path.stat().st_mtime, unit="s") for path in offers]
-    return max(moments, default=None)
+def newest(home: Home, experiment: str) -> tuple[pd.Timestamp | None, str]:
+    """When the newest run of an experiment was proposed, naive, in UTC, and its id if it is still
+    to begin, because nobody could be reached; None and nothing if there is no run.
+    """
+    offers = sorted(home.runs.glob(f"{experiment}.*/offer.json"), key=lambda p: p.stat().st_mtime)
+    if not offers:
+        return None, ""
+    said = json.loads((offers[-1].parent / "status.json").read_bytes())
+    run = str(json.loads(offers[-1].read_bytes())["proposal"]["run"])
+    at = pd.Timestamp(offers[-1].stat().st_mtime, unit="s")
+    return at, run if said["state"] == "new" else ""
 
 
 def asking(

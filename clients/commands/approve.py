@@ -32,7 +32,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _act(asked: argparse.Namespace) -> int:
     from clients.home import Home
     from clients.offer import Offer, RunFiles
-    from fl.errors import InputError
+    from fl.errors import InputError, Refused
     from fl.privacy.proposal import Approval
     from fl.privacy.signing import SigningKey
     from fl.welcome import load_welcome
@@ -47,7 +47,10 @@ def _act(asked: argparse.Namespace) -> int:
     offers: dict[str, Offer] = {}
     for path in sorted(home.runs.glob("*/offer.json")):
         run = _run_of(path)
-        offers[run] = RunFiles(home, run).offer(welcome)
+        try:
+            offers[run] = RunFiles(home, run).offer(welcome)
+        except Refused as refusal:  # such as one for an older roster: it cannot be run any more
+            sys.stderr.write(f"{run}: no offer any more ({refusal.code})\n")
     if not asked.run:
         sys.stdout.write("".join(f"{run}\n" for run in offers) or "No run was offered yet.\n")
         return 0

@@ -128,7 +128,7 @@ def portrayed(mapped: Mapped, of: People, cutoff: pd.Timestamp) -> Made:
     first = pd.Series(of.resolved.customer).drop_duplicates().index
     known = of.records.iloc[first].reset_index(drop=True)
     for one in mapped.customers:
-        for feature in one.columns:
+        for feature in set(one.columns) & set(of.records.columns):  # what the run reads of them
             filled = pd.Series(of.records[feature].to_numpy()).groupby(of.resolved.customer).first()
             rows[feature] = filled.reindex(range(count)).to_numpy()
     active = (rows["orders"] > 0).to_numpy()

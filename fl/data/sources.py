@@ -27,7 +27,8 @@ def read(
         source: a frame, or a path ending in ``.csv``, ``.tsv``, ``.txt``, ``.data``, ``.parquet``.
         field: the config field that named it, for messages.
         empty: whether a header without rows is a table.
-        text: columns of a CSV file that are read as text, so that ``007`` stays ``007``.
+        text: columns that are read as text, so that ``007`` stays ``007`` in a CSV file, and a long
+            number beside an empty cell keeps all its digits in a Parquet file.
 
     Raises:
         InputError: no such file, another ending, no rows, or no table in it.
@@ -39,7 +40,7 @@ def read(
         raise InputError(field, f"no file {str(path)!r}", "check the path and its spelling")
     try:
         parquet = path.suffix.lower() == ".parquet"
-        table = pd.read_parquet(path) if parquet else _csv(path, field, text)
+        table = _parquet(path, text) if parquet else _csv(path, field, text)
     except (ValueError, csv.Error, UnicodeDecodeError, OSError) as error:
         first = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise InputError(
@@ -50,6 +51,20 @@ def read(
             field, f"{path.name!r} has no rows", "give a file with data below a header"
         )
     return table
+
+
+def _parquet(path: Path, text: Sequence[str]) -> pd.DataFrame:
+    """Whole numbers of ``text`` become text before an empty cell would make them floats."""
+    import pyarrow as pa
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    for i, field in enumerate(table.schema):
+        whole = pa.types.is_integer(field.type) or pa.types.is_decimal(field.type)
+        if field.name in text and whole:
+            table = table.set_column(i, field.name, table[i].cast(pa.string()))
+    frame: pd.DataFrame = table.to_pandas()
+    return frame
 
 
 def data_folder() -> Path | None:

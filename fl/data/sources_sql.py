@@ -17,8 +17,9 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
@@ -169,11 +170,29 @@ class _SqlReader:
             found = self.connection.execute(
                 _select(table, wanted), execution_options={"stream_results": True}
             )
-            parts = [
-                pd.DataFrame.from_records(part, columns=wanted, coerce_float=True)
-                for part in found.partitions(_CHUNK)
-            ]
+            parts = [_frame(part, wanted, text) for part in found.partitions(_CHUNK)]
         return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=wanted)
+
+
+def _frame(rows: Sequence[Any], columns: Sequence[str], text: Sequence[str]) -> pd.DataFrame:
+    """Rows of a result; what is text is made so cell by cell, as a long number has no float."""
+    frame = pd.DataFrame.from_records(rows, columns=list(columns), coerce_float=True)
+    for i, name in enumerate(columns):
+        if name in text:
+            frame[name] = pd.Series([_text(row[i]) for row in rows], dtype=object)
+    return frame
+
+
+def _text(cell: object) -> object:
+    """An identifier as people write it; None stays.
+
+    >>> from decimal import Decimal
+    >>> _text(Decimal("6222021234567890123.00")), _text(12), _text(None)
+    ('6222021234567890123', '12', None)
+    """
+    if isinstance(cell, Decimal) and cell == cell.to_integral_value():
+        return str(int(cell))
+    return None if cell is None else str(cell)
 
 
 def _select(table: str, columns: Sequence[str]) -> Select[tuple[object, ...]]:

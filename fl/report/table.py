@@ -207,14 +207,12 @@ def privacy(rows: Sequence[Row], plan: Mapping[str, object] | None = None) -> tu
 
 
 def main_rows(rows: Sequence[Row], run: Mapping[str, object]) -> list[Row]:
-    """The rows of the run's own privacy plan, and of arms that need none.
-
-    ``plans`` may add federated arms under other guarantees: those are for the privacy section.
-    """
+    """The rows of the run's own plan, and of arms that need none; ``plans`` may add others."""
     label = str(mapping(run.get("privacy")).get("label", ""))
-    return [
-        r for r in rows if r.epsilon is None or f"{r.privacy}-{r.epsilon:g}" == label or not label
-    ]
+    own = [r for r in rows if r.epsilon is None or f"{r.privacy}-{r.epsilon:g}" == label]
+    if any(r.epsilon is not None for r in own):
+        return own  # else noise was stated, not epsilon, or more was booked than was planned
+    return [r for r in rows if r.epsilon is None or r.privacy == label.split("-")[0] or not label]
 
 
 def terminal(console: Console, rows: Sequence[Row], run: Mapping[str, object]) -> None:

@@ -36,7 +36,9 @@ def _act(asked: argparse.Namespace) -> int:
     import signal
     import threading
 
+    from fl.errors import InputError
     from server.commands.submit import conducted
+    from server.files import RunFiles
     from server.home import Home
     from server.proposing import composed, propose
     from server.roster import cards, roster
@@ -48,21 +50,26 @@ def _act(asked: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     while not stop.is_set():
-        at, last = now(), newest(home, experiment)
+        at, (last, waiting) = now(), newest(home, experiment)
         found, left = asking(home, roster(cards(home)), experiment, last, at)
         for path, why in left.items():
             if (line := f"{path.name} does not count: {why}\n") not in shown:
                 shown.add(line)
                 sys.stderr.write(f"fl-server: {line}")
-        if why := schedule.due(last, len(found), at):
-            files = propose(home, values, asked.role)
+        why = "it could not begin last time" if waiting else schedule.due(last, len(found), at)
+        code = 0
+        if why:
+            files = RunFiles(home, waiting) if waiting else propose(home, values, asked.role)
             sys.stdout.write(f"Run {files.run}: {why}\n")
-            code = conducted(files, detach=False)
-            if asked.once:
-                return code
-        if asked.once:
+            try:
+                code = conducted(files, detach=False, stop=stop)
+            except InputError as error:  # Flower's server is away: the run begins at a later look
+                sys.stderr.write(f"fl-server: {error}\n")
+                code = 2
+        elif asked.once:
             sys.stdout.write(f"Nothing is due; {len(found)} brands ask for {experiment}.\n")
-            return 0
+        if asked.once:
+            return code
         stop.wait(asked.look)
     return 0
 

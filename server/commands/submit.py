@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING
 from fl.commands import Command
 
 if TYPE_CHECKING:
+    import threading
+
     from server.files import RunFiles
 
 SUBMIT = """\
@@ -67,8 +69,11 @@ def _resume(asked: argparse.Namespace) -> int:
     return conducted(files, detach=asked.detach)
 
 
-def conducted(files: RunFiles, *, detach: bool) -> int:
-    """Submit to Flower, and follow ``status.json``; submit again when Flower's run is lost."""
+def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = None) -> int:
+    """Submit to Flower, and follow ``status.json`` until the end, or until ``stop``; submit again
+    when Flower's run is lost.
+    """
+    import threading
     import time
 
     from fl.errors import InputError
@@ -79,8 +84,8 @@ def conducted(files: RunFiles, *, detach: bool) -> int:
     if detach:
         return 0
     shown: object = None
-    looked = time.monotonic()
-    while True:
+    looked, stop = time.monotonic(), stop or threading.Event()
+    while not stop.is_set():
         said = files.status()
         line = f"{said['state']}, round {said['number']} of {said.get('rounds', '?')}"
         if line != shown:
@@ -105,7 +110,8 @@ def conducted(files: RunFiles, *, detach: bool) -> int:
                     flower = submit(files.home, files.run)
             except InputError:
                 continue  # the server is away; fl-server start brings it back
-        time.sleep(0.5)
+        stop.wait(0.5)
+    return 0
 
 
 COMMAND = Command("submit", "propose a run and conduct it", SUBMIT, _submit_options, _submit)

@@ -6,12 +6,16 @@ import os
 import traceback
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import duckdb
 import pandas as pd
+import pyarrow as pa
 import pytest
 import sqlalchemy
+from pyarrow import parquet
 
+from fl.data.contract import as_text
 from fl.data.sources_duckdb import DuckDb
 from fl.data.sources_files import Files
 from fl.data.sources_sql import Sql
@@ -258,3 +262,36 @@ def test_files_are_tables_of_one_folder(tmp_path: Path) -> None:
             assert "ller" not in str(raised.value)
     with pytest.raises(InputError, match="no folder"), Files(folder="u").open(tmp_path):
         raise AssertionError
+
+
+LONG = [6222021234567890123, None, 6222021234567890124]  # as floats, two of them are one
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "duckdb", "parquet", "csv"])
+def test_long_identifiers_keep_their_digits_beside_an_empty_cell(kind: str, tmp_path: Path) -> None:
+    cards = pa.table({"card": pa.array(LONG, pa.int64()), "n": pa.array([1, 2, 3])})
+    source: Any
+    match kind:
+        case "sqlite":
+            engine = sqlalchemy.create_engine(f"sqlite:///{tmp_path}/c.db")
+            with engine.begin() as connection:
+                connection.exec_driver_sql("CREATE TABLE cards (card BIGINT, n INTEGER)")
+                rows = list(zip(LONG, [1, 2, 3], strict=True))
+                connection.exec_driver_sql("INSERT INTO cards VALUES (?, ?)", rows)
+            engine.dispose()
+            source, table = Sql(url=f"sqlite:///{tmp_path}/c.db"), "cards"
+        case "duckdb":
+            with duckdb.connect(f"{tmp_path}/c.duckdb") as connection:
+                connection.register("frame", cards)
+                connection.execute("CREATE TABLE cards AS SELECT * FROM frame")
+            source, table = DuckDb(path="c.duckdb"), "cards"
+        case "parquet":
+            parquet.write_table(cards.replace_schema_metadata(None), tmp_path / "cards.parquet")
+            source, table = Files(folder="."), "cards.parquet"
+        case _:
+            (tmp_path / "cards.csv").write_text(f"card,n\n{LONG[0]},1\n,2\n{LONG[2]},3\n")
+            source, table = Files(folder="."), "cards.csv"
+    with source.open(tmp_path) as reader:
+        texts = as_text(reader.read(table, ["card", "n"], ["card"])["card"])
+    assert texts.dropna().tolist() == [str(LONG[0]), str(LONG[2])]
+    assert texts.isna().tolist() == [False, True, False]

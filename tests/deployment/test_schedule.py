@@ -107,12 +107,13 @@ def test_a_run_is_due_by_the_calendar_or_by_asks_whichever_comes_first() -> None
 
 
 def test_the_newest_run_is_of_the_experiment_that_is_asked_for(place: World) -> None:
-    assert newest(Home(place.server), "smal") is None
+    assert newest(Home(place.server), "smal") == (None, "")
     before = pd.Timestamp.now("UTC").tz_localize(None)
     files = offered(place)
-    found = newest(Home(place.server), "small")
+    found, waiting = newest(Home(place.server), "small")
+    assert waiting == files.run  # nobody was asked yet
     assert found is not None and abs(found - before) < pd.Timedelta(minutes=1)
-    assert newest(Home(place.server), "smal") is None
+    assert newest(Home(place.server), "smal") == (None, "")
     os.utime(files.folder / "offer.json", (0, 0))
 
 

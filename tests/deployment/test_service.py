@@ -434,6 +434,23 @@ def test_nothing_private_is_in_a_log(
     assert not any(SECRET in line for line in lines)
 
 
+def test_an_offer_for_an_older_roster_is_named_and_the_others_are_still_shown(
+    place: World, nodes: dict[str, Service], capsys: pytest.CaptureFixture[str]
+) -> None:
+    from clients.cli import command
+
+    kept = [offered(place), offered(place)]
+    for files in kept:
+        asked = Request("offer", 1, {}, {"offer": files.offer})
+        assert nodes["a"].answer(files.run, asked).code is Code.OK
+    path = NodeHome(place.node("a")).run(kept[0].run) / "offer.json"
+    path.write_bytes(canonical({**json.loads(path.read_bytes()), "roster": "0" * 64}))
+    assert command(["approve", "--home", str(place.node("a"))]) == 0
+    said = capsys.readouterr()
+    assert f"{kept[0].run}: no offer any more (roster.unknown)" in said.err
+    assert said.out.split() == [kept[1].run]
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving files to another account needs root")
 def test_a_check_says_whether_the_operator_may_write_the_policy(place: World) -> None:
     home = NodeHome(place.node("a"))

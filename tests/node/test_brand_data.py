@@ -65,6 +65,13 @@ def test_two_channels_become_one_list_of_customers(tmp_path: Path) -> None:
     assert examples.name.str.startswith("shop:").all()
 
 
+def test_a_mapped_feature_that_a_run_does_not_read_is_left_out(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    schema = Schema(folder.site().mapped.portrait.columns(), "converted")
+    rows = taken(folder, Asked(schema)).examples().rows
+    assert "age" not in rows and len(rows) > 100
+
+
 def test_a_second_reading_gives_the_same_examples_in_the_same_splits(tmp_path: Path) -> None:
     folder = made(tmp_path)
     portrait = folder.site().mapped.portrait
