@@ -29,7 +29,7 @@ setup: $(STAMP)  ## make .venv with python3.11 and the pinned packages (fast the
 run: setup  ## run the panel experiment into RUN_OUT (runs/panel); more options in RUN_ARGS="..."
 	$(BIN)/fl-run experiment=panel out=$(RUN_OUT) $(RUN_ARGS)
 
-test: checks  ## check everything that CI checks: format, lint, types, imports, doctests, tests
+test: checks  ## format, lint, types, imports, doctests, tests; CI runs test-deployment too
 	@echo "== tests and doctests (without the slow ones)"
 	@$(BIN)/python -m pytest -q -n 2 -m "not slow and not deployment"
 

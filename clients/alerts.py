@@ -11,10 +11,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from clients.data_folder import FORMULA
 from fl.contracts import Floats
 from fl.report.files import atomic_write
-
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")
 
 
 def alert_list(messages: pd.Series, scores_bc: Floats, alert: int, most: int) -> pd.DataFrame:
@@ -45,4 +44,4 @@ def write_alerts(path: Path, alerts: pd.DataFrame) -> None:
 
 def _harmless(text: str) -> str:
     """A message that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(_FORMULA) else text
+    return f"'{text}" if text.startswith(FORMULA) else text

@@ -24,7 +24,7 @@ from fl.errors import InputError
 from fl.privacy.signing import write_private
 from fl.report.files import atomic_write
 
-_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,8 +119,8 @@ def write_csv(path: Path, rows: pd.DataFrame) -> None:
     for name in safe.columns:
         if safe[name].dtype.kind not in "biufmM":
             texts = safe[name].astype("str")
-            risky = texts.str.startswith(_FORMULA).fillna(False).to_numpy(bool)
+            risky = texts.str.startswith(FORMULA).fillna(False).to_numpy(bool)
             if risky.any():
                 safe[name] = texts.where(~risky, "'" + texts)
-    heads = [f"'{n}" if str(n).startswith(_FORMULA) else str(n) for n in safe.columns]
+    heads = [f"'{n}" if str(n).startswith(FORMULA) else str(n) for n in safe.columns]
     atomic_write(path, safe.to_csv(index=False, header=heads).encode(), private=True)

@@ -13,15 +13,7 @@ from fl.data.dataset import DataSet
 from fl.data.schema import Number
 from fl.data.shops import OnlineRetailCustomers, customer_rows
 from fl.errors import InputError
-
-
-def load(entry: OnlineRetailCustomers | DominicksBeer) -> DataSet:
-    try:
-        return entry.load()
-    except InputError as error:
-        if "is not on this machine" not in error.problem:
-            raise
-        pytest.skip(f"needs {entry.name}: {error}")
+from tests.filed import load
 
 
 @pytest.mark.parametrize("entry", [OnlineRetailCustomers(), DominicksBeer()])
@@ -54,7 +46,7 @@ def test_customers_of_the_online_shop_are_summed_up() -> None:
 
 
 def test_online_retail_customers() -> None:
-    data = load(OnlineRetailCustomers())
+    data = load("online_retail_customers")
     assert (
         len(data.rows) == 4312 == data.rows["Customer ID"].nunique()
         and data.rows["Country"].nunique() == 37
@@ -83,7 +75,7 @@ def test_store_weeks_are_summed_up_and_price_cuts_are_of_the_week_before() -> No
 @pytest.mark.slow
 def test_dominicks_beer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CROSSBRAND_CACHE", str(tmp_path))  # read from the publisher's file
-    data = load(DominicksBeer())
+    data = load("dominicks_beer")
     assert len(data.rows) == 19_511 and data.rows["store"].nunique() == 68
     assert data.rows["price_cut"].mean() == pytest.approx(0.106, abs=0.001)
     assert "store-week" in data.provenance.note and data.provenance.licence == "research use"

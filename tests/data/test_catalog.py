@@ -14,7 +14,7 @@ from fl.data.divide import BrandTable, Preparation, divide
 from fl.data.partition import Natural
 from fl.data.schema import Category, Number
 from fl.data.table import Table
-from fl.errors import InputError
+from tests.filed import load
 
 FILED = ("online_shoppers", "bank_marketing", "invehicle_coupon", "heart_disease", "adult")
 MESSAGES = ("reviews", "car_forum", "smp_intents", "banking77")  # tests/data/test_messages.py
@@ -25,16 +25,6 @@ HISTORIES = (  # see tests/preference
     *("movielens_100k", "amazon_domains"),
 )
 FEW = Natural(min_customers=100)  # publishers' tiniest groups cannot be split
-
-
-def load(name: str, **options: object) -> DataSet:
-    """A filed data set; where it is not on this machine, the test is skipped and says so."""
-    try:
-        return DATASETS[name](**options).load()  # type: ignore[arg-type]
-    except InputError as error:
-        if "is not on this machine" not in error.problem:
-            raise
-        pytest.skip(f"needs {name}: {error}")
 
 
 def positive_rate(data: DataSet) -> float:

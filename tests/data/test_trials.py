@@ -7,11 +7,11 @@ import pandas as pd
 import pytest
 
 from fl.data.campaign import Campaign, stated
-from fl.data.catalog import DATASETS
 from fl.data.dataset import DataSet
 from fl.errors import InputError
 from fl.report.effects import pooled
 from fl.tasks.uplift import Uplift, counted
+from tests.filed import load
 
 CAMPAIGN = Campaign("got", "no", ("mail",), "randomised", (0.5, 0.5), "mailed", "bought")
 TABLE = pd.DataFrame(
@@ -21,15 +21,6 @@ TABLE = pd.DataFrame(
         "bought": ["2024-01-09", None, "2024-01-03"],
     }
 )
-
-
-def load(name: str) -> DataSet:
-    try:
-        return DATASETS[name]().load()  # type: ignore[call-arg]
-    except InputError as error:
-        if "is not on this machine" not in error.problem:
-            raise
-        pytest.skip(f"needs {name}: {error}")
 
 
 def cells(data: DataSet) -> tuple[np.ndarray, list[str]]:

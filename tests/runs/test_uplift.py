@@ -19,6 +19,7 @@ from fl.doors import Of, Statistic
 from fl.errors import InputError
 from fl.privacy import PLANS, CustomerPrivacy
 from fl.privacy.spread import std_of_sum
+from tests.filed import load
 
 ARMS = ("federated", "pooled")
 CAMPAIGN = (
@@ -45,15 +46,6 @@ def table() -> pd.DataFrame:
             "age": rng.uniform(18, 80, n),
         }
     )
-
-
-def filed_or_skip(name: str) -> DataSet:
-    try:
-        return DATASETS[name]().load()  # type: ignore[call-arg]
-    except InputError as error:
-        if "is not on this machine" not in error.problem:
-            raise
-        pytest.skip(f"needs {name}: {error}")
 
 
 def options(out: str, *more: str, plan: str = "none", sum_: str = "plain") -> list[str]:
@@ -215,7 +207,7 @@ def test_learners_of_what_cannot_be_learned_are_refused(
 
 
 def test_karlan_and_list_s_effect_is_the_same_federated_and_pooled() -> None:
-    data = filed_or_skip("karlan_list")
+    data = load("karlan_list")
     more = ("secure_sum=brandagg", "seeds=1", "plans=null", "epsilons=[]", "task.draws=0")
     assert command(["experiment=uplift_karlan", "out=out", *more]) == 0
     rate = data.rows.groupby("letter")["out_gavedum"].mean()
