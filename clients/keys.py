@@ -8,7 +8,6 @@ secret that the brands share among each other and the coordinator never sees.
 from __future__ import annotations
 
 import secrets
-import stat
 from pathlib import Path
 
 from cryptography.hazmat.primitives import serialization
@@ -17,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from clients.home import Home
 from fl.errors import InputError
 from fl.privacy.secagg.identity import KEY, Identity
-from fl.privacy.signing import SigningKey, write_private
+from fl.privacy.signing import SigningKey, read_private, write_private
 from fl.welcome import Card
 
 
@@ -62,13 +61,7 @@ def read_secret(path: Path) -> bytes:
     Raises:
         InputError: missing, readable by others, or of another length.
     """
-    try:
-        mode, raw = path.stat().st_mode, path.read_bytes()
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise InputError(f"key {path}", why, "check the path, or run fl-node init") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InputError(f"key {path}", "others may read it", "chmod 600, if nobody did")
+    raw = read_private(path, "key")
     if len(raw) != KEY:
         raise InputError(f"key {path}", f"is not {KEY} bytes", "take the file as it was made")
     return raw

@@ -94,3 +94,7 @@ class NoAnswer(Exception):
         self.number, self.absent = number, absent
         reasons = ", ".join(sorted(set(absent.values()))) or "no brand is enrolled"
         super().__init__(f"round {number}: none of {len(absent)} brands answered ({reasons})")
+
+
+class Lost(Exception):
+    """What carries requests to brands is away; a run goes on when it is back."""

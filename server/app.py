@@ -8,7 +8,6 @@ run of the same name.
 
 from __future__ import annotations
 
-import json
 import logging
 import os
 from pathlib import Path
@@ -16,14 +15,12 @@ from pathlib import Path
 from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
-from fl.errors import InputError
 from fl.federation.flower import FlowerFederation, Patience
 from server.conduct import Conduct
 from server.files import RunFiles
 from server.home import Home, read_config
 from server.roster import cards, roster
-
-_log = logging.getLogger(__name__)
+from server.superlink import node_ids
 
 app = ServerApp()
 
@@ -33,16 +30,10 @@ def main(grid: Grid, context: Context) -> None:
     """Conduct the run that the configuration names."""
     logging.basicConfig(level=logging.INFO)
     home = Home(Path(os.environ.get("FL_SERVER_HOME") or "fl-server"))
-    config, brands = read_config(home), roster(cards(home))
     files = RunFiles(home, str(context.run_config["run"]))
-    ids = json.loads((home.superlink / "nodes.json").read_bytes())
-    patience = Patience(config.reply, config.resend)
-    federation = FlowerFederation(
-        grid, {name: int(ids[name]) for name in brands.names if name in ids}, files.run, patience
-    )
-    try:
+    with files.conducted():
+        config, brands = read_config(home), roster(cards(home))
+        patience = Patience(config.reply, config.resend)
+        ids = node_ids(home, brands.names)
+        federation = FlowerFederation(grid, ids, files.run, patience)
         Conduct(files, brands, federation, config.approval).run()
-    except InputError as error:
-        state = "refused" if files.status()["state"] == "refused" else "stopped"
-        files.say(state, files.number, why=str(error))
-        raise

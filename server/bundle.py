@@ -11,6 +11,7 @@ from __future__ import annotations
 import hashlib
 import warnings
 
+from fl.report.files import atomic_write
 from server.home import Home
 
 PYPROJECT = """\
@@ -36,7 +37,7 @@ run = ""
 def write_bundle(home: Home) -> str:
     """Write the bundle's folder; returns its hash."""
     home.bundle.mkdir(exist_ok=True)
-    (home.bundle / "pyproject.toml").write_text(PYPROJECT, "utf-8")
+    atomic_write(home.bundle / "pyproject.toml", PYPROJECT.encode())
     return bundle_hash(home)
 
 

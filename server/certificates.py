@@ -11,24 +11,26 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
+from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fl.errors import InputError
 from fl.privacy.signing import write_private
+from fl.report.files import atomic_write
 
 _YEAR = timedelta(days=365)
 _EARLY = timedelta(days=1)  # clocks differ
 
 
 def make_authority(key_path: Path, certificate_path: Path) -> None:
-    """A new CA: its key for its owner only, its certificate for everybody.
+    """A CA: its key for its owner only, its certificate for everybody. A key that is there stays.
 
     Raises:
-        InputError: there is one already.
+        InputError: a key is there that is none.
     """
-    key = _fresh(key_path)
+    key = _kept(key_path)
     name = _name("crossbrand-fl coordinator CA")
     usage = x509.KeyUsage(False, False, False, False, False, True, True, False, False)
     made = (
@@ -37,23 +39,50 @@ def make_authority(key_path: Path, certificate_path: Path) -> None:
         .add_extension(usage, critical=True)
         .sign(key, hashes.SHA384())
     )
-    certificate_path.write_bytes(made.public_bytes(serialization.Encoding.PEM))
+    atomic_write(certificate_path, made.public_bytes(serialization.Encoding.PEM))
 
 
 def make_server(
     authority: tuple[Path, Path], key_path: Path, certificate_path: Path, hosts: list[str]
 ) -> None:
-    """A server's key and certificate for ``hosts``: names or addresses.
+    """A server's certificate for ``hosts``: names or addresses. A key that is there stays.
 
     Raises:
-        InputError: there is one already.
+        InputError: a key is there that is none.
     """
-    key = _fresh(key_path)
+    key = _kept(key_path)
     alternatives = x509.SubjectAlternativeName([_alternative(host) for host in hosts])
     made = _issue(
         authority, hosts[0], key.public_key(), ExtendedKeyUsageOID.SERVER_AUTH, alternatives
     )
-    certificate_path.write_bytes(made)
+    atomic_write(certificate_path, made)
+
+
+def hosts_of(certificate: bytes) -> list[str]:
+    """The names and addresses that a server's certificate is for."""
+    found = _read(certificate).extensions.get_extension_for_class(x509.SubjectAlternativeName)
+    names = found.value.get_values_for_type(x509.DNSName)
+    addresses = map(str, found.value.get_values_for_type(x509.IPAddress))
+    return [*names, *addresses]
+
+
+def days_left(certificate: bytes) -> int:
+    """Whole days until a certificate (PEM) expires; below 0 if it has.
+
+    Raises:
+        InputError: it is none.
+    """
+    return (_read(certificate).not_valid_after_utc - datetime.now(UTC)).days
+
+
+def is_of(certificate: bytes, authority: Path, public_key: str) -> bool:
+    """Whether a certificate (PEM) is this authority's, for this key in OpenSSH format."""
+    issuer, found = _read(authority.read_bytes()), _read(certificate)
+    try:
+        found.verify_directly_issued_by(issuer)
+    except (ValueError, TypeError, InvalidSignature):
+        return False
+    return found.public_key() == serialization.load_ssh_public_key(public_key.encode())
 
 
 def brand_certificate(authority: tuple[Path, Path], name: str, public_key: str) -> str:
@@ -80,10 +109,7 @@ def _issue(
     usage: x509.ObjectIdentifier,
     alternatives: x509.SubjectAlternativeName,
 ) -> bytes:
-    key = serialization.load_pem_private_key(authority[0].read_bytes(), None)
-    issuer = x509.load_pem_x509_certificate(authority[1].read_bytes())
-    if not isinstance(key, ec.EllipticCurvePrivateKey):
-        raise InputError(f"key {authority[0]}", "is not a P-384 key", "restore the CA's key")
+    key, issuer = _private(authority[0]), _read(authority[1].read_bytes())
     made = (
         _builder(_name(name), issuer.subject, public, _YEAR)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -109,7 +135,10 @@ def _builder(
     )
 
 
-def _fresh(path: Path) -> ec.EllipticCurvePrivateKey:
+def _kept(path: Path) -> ec.EllipticCurvePrivateKey:
+    """The key at ``path``; a new one if there is none."""
+    if path.exists():
+        return _private(path)
     key = ec.generate_private_key(ec.SECP384R1())
     pem = key.private_bytes(
         serialization.Encoding.PEM,
@@ -118,6 +147,24 @@ def _fresh(path: Path) -> ec.EllipticCurvePrivateKey:
     )
     write_private(path, pem, "key")
     return key
+
+
+def _private(path: Path) -> ec.EllipticCurvePrivateKey:
+    remedy = "restore it from a backup"
+    try:
+        key = serialization.load_pem_private_key(path.read_bytes(), None)
+    except (OSError, ValueError, TypeError) as error:
+        raise InputError(f"key {path}", "cannot be read", remedy) from error
+    if not isinstance(key, ec.EllipticCurvePrivateKey):
+        raise InputError(f"key {path}", "is not a P-384 key", remedy)
+    return key
+
+
+def _read(certificate: bytes) -> x509.Certificate:
+    try:
+        return x509.load_pem_x509_certificate(certificate)
+    except ValueError as error:
+        raise InputError("certificate", "is none", "issue it again with fl-server renew") from error
 
 
 def _name(text: str) -> x509.Name:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 
 from fl.commands import Program
-from server.commands import enrol, init, schedule, start, status, submit
+from server.commands import enrol, init, renew, schedule, start, status, submit
 
 ABOUT = """\
 fl-server: coordinate federated runs of brands. It relays, adds encrypted updates and keeps the
@@ -19,7 +19,8 @@ From zero to the first run
   fl-server start     Flower's server on loopback, the proxy in front of it
   fl-server submit    propose a run and conduct it
   fl-server schedule  again every so many days, or when enough brands ask
-  fl-server status    brands and runs
+  fl-server status    brands, certificates and runs
+  fl-server renew     certificates, which are for a year
 """
 
 PROGRAM = Program(
@@ -35,6 +36,7 @@ PROGRAM = Program(
         submit.RESUMES,
         schedule.COMMAND,
         status.COMMAND,
+        renew.COMMAND,
     ),
 )
 

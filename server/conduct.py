@@ -36,6 +36,7 @@ from server.roster import load_identity
 _log = logging.getLogger(__name__)
 _PATIENT = {Code.SILENT, Code.FAILED, Code.POLICY_APPROVAL}  # may change by waiting
 MOST_VOID = 5  # rounds in a row
+LONGEST = 60.0  # seconds between two offers
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +48,8 @@ class Conduct:
         roster: the brands that must sign.
         federation: how they are asked.
         approval: seconds that signatures may take.
-        pause: seconds between two offers.
+        pause: seconds between two offers; twice as long each time while people think, up to
+            ``LONGEST``.
     """
 
     files: RunFiles
@@ -57,17 +59,14 @@ class Conduct:
     pause: float = 1.0
 
     def run(self) -> Progress:
-        """All of it; from where an earlier try left it.
+        """All of it; from where an earlier try left it. See ``RunFiles.conducted``.
 
         Raises:
             InputError: a brand refuses, signatures take too long, or rounds fail again and again.
+            Lost: what carries requests is away.
         """
-        with self.files.held():
-            return self._conducted()
-
-    def _conducted(self) -> Progress:
-        if self.files.status()["state"] == "done":
-            raise InputError("RUN", "is done already", "see its model.npz")
+        if json.loads(self.files.offer)["roster"] != self.roster.hash.hex():
+            raise InputError("run", "was offered to another roster", "submit the experiment anew")
         self._gather("offered", {"offer": self.files.offer})
         signatures = json.dumps(self.files.signatures(), sort_keys=True).encode()
         self._gather("beginning", {"signatures": signatures})
@@ -90,7 +89,7 @@ class Conduct:
         """Ask until every brand has said OK; a refusal that waiting cannot mend stops the run."""
         kind = "offer" if "offer" in config else "begin"
         said: dict[NodeId, Code] = {}
-        deadline = time.monotonic() + self.approval
+        deadline, pause = time.monotonic() + self.approval, self.pause
         while True:
             left = {n: r for n, r in self._all(kind, config).items() if said.get(n) != Code.OK}
             replies = self.federation.ask(left)
@@ -99,15 +98,17 @@ class Conduct:
                 said |= self._signed(replies)
             words = {node: str(code) for node, code in sorted(said.items())}
             refused = {n: c for n, c in said.items() if c is not Code.OK and c not in _PATIENT}
-            self.files.say("refused" if refused else state, 0, brands=words)
+            self.files.say("refused" if refused else state, self.files.number, brands=words)
             if refused:
-                listed = ", ".join(f"{n} ({c})" for n, c in sorted(refused.items()))
-                raise InputError("run", f"is refused by {listed}", "change the run, or ask them")
+                raise InputError("run", _refusal(refused, said), "change the run, or ask them")
             if all(code is Code.OK for code in said.values()):
                 return
             if time.monotonic() > deadline:
                 raise InputError("run", f"nobody waits any longer: {words}", "resume it later")
-            time.sleep(self.pause)
+            time.sleep(max(0.0, min(pause, deadline - time.monotonic())))
+            # a brand that is silent may be there any moment; a person, or a database, takes longer
+            away = Code.SILENT in said.values()
+            pause = self.pause if away else min(2 * pause, max(LONGEST, self.pause))
 
     def _signed(self, replies: Mapping[NodeId, Reply]) -> dict[NodeId, Code]:
         """Keep signatures that hold; a brand whose signature does not is refused."""
@@ -185,3 +186,10 @@ class Conduct:
     def _keep(self, total: Ring) -> None:
         with files_beside(self.files.transcript).sums.open("ab") as file:
             append_sum(file, total)
+
+
+def _refusal(refused: Mapping[NodeId, Code], said: Mapping[NodeId, Code]) -> str:
+    """Who refuses, and who has not been heard, and so may refuse next."""
+    listed = ", ".join(f"{n} ({c})" for n, c in sorted(refused.items()))
+    silent = sorted(n for n, code in said.items() if code is Code.SILENT)
+    return f"is refused by {listed}" + (f"; no answer yet from {', '.join(silent)}" * bool(silent))

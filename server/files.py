@@ -8,11 +8,12 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 
 from fl.agreement import Agreed, read
-from fl.errors import InputError
+from fl.errors import InputError, Lost
 from fl.privacy.proposal import Proposal
 from fl.privacy.secagg.identity import SignedPlan
 from fl.report.files import atomic_write
@@ -60,13 +61,32 @@ class RunFiles:
 
     @cached_property
     def agreed(self) -> Agreed:
-        """The content, read."""
-        return read(json.loads(self.offer)["content"])
+        """The content, read.
+
+        Raises:
+            InputError: it is none for the package that is installed now.
+        """
+        try:
+            return read(json.loads(self.offer)["content"])
+        except ValueError as error:
+            raise InputError(
+                f"run {self.run}", f"cannot be read: {error}", "submit the experiment anew"
+            ) from error
 
     @property
     def proposal(self) -> Proposal:
         """As signed."""
         return Proposal.from_json(json.loads(self.offer)["proposal"])
+
+    @property
+    def began(self) -> datetime:
+        """When the run was proposed, in UTC; a copy of the folder keeps it."""
+        return datetime.fromisoformat((self.folder / "began").read_text().strip())
+
+    def begin(self) -> None:
+        """Note that it is proposed now."""
+        now = datetime.now(UTC).isoformat(timespec="seconds")
+        atomic_write(self.folder / "began", f"{now}\n".encode())
 
     def signatures(self) -> dict[str, str]:
         """Hex by brand, as far as brands have signed."""
@@ -87,6 +107,37 @@ class RunFiles:
         """Write ``status.json`` for people and programs that watch."""
         values = {"state": state, "number": number, "rounds": self.agreed.rounds, **more}
         atomic_write(self.folder / "status.json", json.dumps(values).encode())
+
+    def stop(self, why: str) -> None:
+        """Add to ``status.json`` that the run does not go on by itself; a refusal stays one."""
+        said = self.status()
+        state = "refused" if said["state"] == "refused" else "stopped"
+        raw = json.dumps({**said, "state": state, "why": why}).encode()
+        atomic_write(self.folder / "status.json", raw)
+
+    @contextmanager
+    def conducted(self) -> Iterator[None]:
+        """Conduct the run in this block, as the only one: where it ends early, its status says why.
+
+        Flower's server being lost is no reason to stop: the run is submitted again.
+
+        Raises:
+            InputError: another process conducts it, or it is done already.
+        """
+        with self.held():
+            if self.status()["state"] == "done":
+                raise InputError("RUN", "is done already", "see its model.npz")
+            try:
+                yield
+            except Lost:
+                raise
+            except InputError as error:
+                self.stop(str(error))
+                raise
+            except Exception as error:
+                log = self.home.superlink / "superlink.log"
+                self.stop(f"unexpected {type(error).__name__}; see {log}")
+                raise
 
     @contextmanager
     def held(self, seconds: float = 90.0) -> Iterator[None]:

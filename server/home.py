@@ -23,7 +23,7 @@ SERVER = """\
 address = "{address}"           # host:port at which brands reach the fleet paths (the proxy)
 
 [superlink]                     # on loopback: whoever reaches this port may submit runs
-port = 9093
+port = {port}
 
 [patience]                      # seconds
 reply = 120.0                   # a brand may take so long for one step of a round

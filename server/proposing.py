@@ -93,6 +93,7 @@ def propose(home: Home, values: Mapping[str, Any], requested_by: str) -> RunFile
     offer = {"proposal": proposal.to_json(), "content": content, "roster": brands.hash.hex()}
     files = RunFiles(home, proposal.run)
     files.folder.mkdir(mode=0o700)
+    files.begin()
     atomic_write(files.folder / "offer.json", canonical(json.loads(json.dumps(offer))))
     files.say("new", 0)
     return files

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from fl.report.files import atomic_write
 from server.home import Home, read_config
 
 CONF = """\
@@ -64,8 +65,7 @@ def write_proxy(home: Home) -> Path:
     path = folder / "nginx.conf"
     host, _, listen = config.address.rpartition(":")
     local = f"127.0.0.1:{listen}" if host in ("127.0.0.1", "localhost") else listen
-    path.write_text(
-        CONF.format(folder=folder, keys=home.key("").resolve(), port=config.port, listen=local),
-        "utf-8",
-    )
+    keys = home.key("").resolve()
+    text = CONF.format(folder=folder, keys=keys, port=config.port, listen=local)
+    atomic_write(path, text.encode())
     return path

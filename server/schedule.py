@@ -6,7 +6,6 @@ brand has signed since the newest run of the experiment.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,6 +15,7 @@ import pandas as pd
 from fl.asking import Ask, load_ask
 from fl.errors import InputError
 from fl.privacy.secagg.identity import Roster
+from server.files import RunFiles
 from server.home import Home
 
 _AHEAD = pd.Timedelta(minutes=10)  # a brand's clock may be so far ahead
@@ -73,13 +73,13 @@ def newest(home: Home, experiment: str) -> tuple[pd.Timestamp | None, str]:
     """When the newest run of an experiment was proposed, naive, in UTC, and its id if it is still
     to begin, because nobody could be reached; None and nothing if there is no run.
     """
-    offers = sorted(home.runs.glob(f"{experiment}.*/offer.json"), key=lambda p: p.stat().st_mtime)
-    if not offers:
+    found = [path.parent for path in home.runs.glob(f"{experiment}.*/offer.json")]
+    runs = [RunFiles(home, f"{experiment}/{folder.name.rpartition('.')[2]}") for folder in found]
+    if not runs:
         return None, ""
-    said = json.loads((offers[-1].parent / "status.json").read_bytes())
-    run = str(json.loads(offers[-1].read_bytes())["proposal"]["run"])
-    at = pd.Timestamp(offers[-1].stat().st_mtime, unit="s")
-    return at, run if said["state"] == "new" else ""
+    last = max(runs, key=lambda run: run.began)
+    at = pd.Timestamp(last.began).tz_localize(None)
+    return at, last.run if last.status()["state"] == "new" else ""
 
 
 def asking(

@@ -15,6 +15,7 @@ from fl.welcome import Card
 from server.home import Home, ServerConfig
 
 _CONNECTION = "here"
+_LONGEST = 120.0  # seconds for one of Flower's commands
 
 
 def environment(home: Home) -> dict[str, str]:
@@ -54,30 +55,56 @@ def write_connection(home: Home, config: ServerConfig) -> None:
         f'address = "127.0.0.1:{config.port}"\n'
         f'root-certificates = "{home.key("ca.pem").resolve()}"\n'
     )
-    (home.superlink / "config.toml").write_text(text, "utf-8")
+    atomic_write(home.superlink / "config.toml", text.encode())
 
 
 def register(home: Home, cards: Sequence[Card]) -> dict[str, int]:
-    """Make every enrolled brand's key known; node ids by brand, kept in ``nodes.json``.
+    """Make every enrolled brand's key known; node ids by brand, kept in ``nodes.json`` with the key
+    that each stands for. A brand that comes with another key gets another id.
 
     Raises:
         InputError: Flower refuses.
     """
-    path = home.superlink / "nodes.json"
-    ids: dict[str, int] = dict(json.loads(path.read_bytes())) if path.exists() else {}
+    nodes = _nodes(home)
     for card in cards:
-        if card.name in ids:
+        node, key = nodes.get(card.name, (0, ""))
+        if key == card.supernode:
             continue
         public = home.superlink / f"{card.name}.pub"
-        public.write_text(card.supernode + "\n", "utf-8")
-        said = flwr(
-            home,
-            ["supernode", "register", str(public), _CONNECTION, "--name", card.name],
-            ["--format", "json"],
+        atomic_write(public, f"{card.supernode}\n".encode())
+        line = ["supernode", "register", str(public), _CONNECTION, "--name", card.name]
+        made = int(_answer(flwr(home, line, ["--format", "json"]), "node-id"))
+        nodes[card.name] = made, card.supernode
+        content = {name: {"id": i, "key": k} for name, (i, k) in nodes.items()}
+        atomic_write(home.superlink / "nodes.json", json.dumps(content).encode())
+        if node:  # what the brand had before may connect no more
+            flwr(home, ["supernode", "unregister", str(node), _CONNECTION])
+    return {card.name: nodes[card.name][0] for card in cards}
+
+
+def node_ids(home: Home, brands: Sequence[str]) -> dict[str, int]:
+    """The node id of each of ``brands``.
+
+    Raises:
+        InputError: one of them is not registered.
+    """
+    nodes = _nodes(home)
+    if missing := [name for name in brands if name not in nodes]:
+        raise InputError(
+            "brands",
+            f"{', '.join(missing)} are enrolled and not registered at Flower's server",
+            "wait until fl-server start says how many are, then fl-server resume the run",
         )
-        ids[card.name] = int(_answer(said, "node-id"))
-        atomic_write(path, json.dumps(ids).encode())
-    return ids
+    return {name: nodes[name][0] for name in brands}
+
+
+def _nodes(home: Home) -> dict[str, tuple[int, str]]:
+    """Node id and key by brand."""
+    path = home.superlink / "nodes.json"
+    if not path.exists():
+        return {}
+    found = json.loads(path.read_bytes())
+    return {name: (int(one["id"]), str(one["key"])) for name, one in found.items()}
 
 
 def submit(home: Home, run: str) -> str:
@@ -102,7 +129,7 @@ def flower_status(home: Home, run_id: str) -> str:
         InputError: Flower does not answer.
     """
     said = flwr(home, ["list", _CONNECTION, "--run-id", run_id], ["--format", "json"])
-    match json.loads(said):
+    match _parsed(said):
         case {"runs": [{"status": str(status)}, *_]}:
             return status
     raise _refused(said)
@@ -110,10 +137,17 @@ def flower_status(home: Home, run_id: str) -> str:
 
 def _answer(said: str, key: str) -> str:
     """A value of what Flower's command printed; it ends with 0 even where it failed."""
-    values = json.loads(said)
+    values = _parsed(said)
     if not isinstance(values, dict) or not values.get(key):
         raise _refused(said)
     return str(values[key])
+
+
+def _parsed(said: str) -> object:
+    try:
+        return json.loads(said)
+    except ValueError as error:
+        raise _refused(said) from error
 
 
 def _refused(said: str) -> InputError:
@@ -124,17 +158,21 @@ def flwr(home: Home, arguments: Sequence[str], more: Sequence[str] = ()) -> str:
     """Run Flower's command.
 
     Raises:
-        InputError: it fails.
+        InputError: it fails, or takes too long.
     """
     program = str(Path(sys.executable).parent / "flwr")
-    done = subprocess.run(
-        [program, *arguments, *more],
-        capture_output=True,
-        text=True,
-        check=False,
-        env=environment(home),
-        timeout=120,
-    )
+    try:
+        done = subprocess.run(
+            [program, *arguments, *more],
+            capture_output=True,
+            text=True,
+            check=False,
+            env=environment(home),
+            timeout=_LONGEST,
+        )
+    except subprocess.TimeoutExpired as error:
+        why = f"no answer after {_LONGEST:g} s"
+        raise InputError(f"flwr {arguments[0]}", why, "is the machine overloaded?") from error
     if done.returncode:
         text = " ".join((done.stderr or done.stdout).split())[-300:]
         raise InputError(f"flwr {arguments[0]}", text, "is fl-server start running?")

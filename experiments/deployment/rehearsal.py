@@ -56,7 +56,8 @@ def conduct(files: RunFiles, nodes: Mapping[str, Service]) -> None:
     asked = {brand: partial(node.answer, files.run) for brand, node in nodes.items()}
     federation = InProcessFederation(asked)
     try:
-        Conduct(files, roster(cards(files.home)), federation, 5.0, 0.0).run()
+        with files.conducted():
+            Conduct(files, roster(cards(files.home)), federation, 5.0, 0.0).run()
     finally:
         for node in nodes.values():
             node.close()

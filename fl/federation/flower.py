@@ -6,24 +6,27 @@ reply; so this polls by itself, matches replies by the message they answer (the 
 for a dead node comes from another address), and a bad or missing reply is an absence.
 
 A brand that stays silent is sent the same request again now and then: its process may have been
-lost with it. A node answers a repeated request from its memory (``clients/service.py``).
+lost with it. A node answers a repeated request from its memory (``clients/steps.py``).
 """
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
+from typing import TypeVar
 
 import numpy as np
 from flwr.app import Array, ArrayRecord, ConfigRecord, Message, RecordDict
 from flwr.serverapp import Grid
 
 from fl.contracts import NodeId, Reply, Request
-from fl.errors import Code
+from fl.errors import Code, Lost
 from fl.federation.wire import reply_of, request_bytes
 
+T = TypeVar("T")
 QUERY = "query"  # Flower's kind of message for everything
 _BODY = "crossbrand"
 _SMALL = 2**20  # bytes
@@ -96,7 +99,11 @@ class FlowerFederation:
         return sorted(self.ids)
 
     def ask(self, requests: Mapping[NodeId, Request]) -> Mapping[NodeId, Reply]:
-        """Ask all at once. Who sends nothing in time is missing; nonsense is ``MALFORMED``."""
+        """Ask all at once. Who sends nothing in time is missing; nonsense is ``MALFORMED``.
+
+        Raises:
+            Lost: Flower's server is away.
+        """
         packed = {n: request_bytes(self.run, r) for n, r in requests.items() if n in self.ids}
         asked: dict[str, NodeId] = {}
         replies: dict[NodeId, Reply] = {}
@@ -110,7 +117,7 @@ class FlowerFederation:
             if gone > self.patience.away and not set(asked.values()) - set(replies):
                 break  # who is left was never there
             waiting = [i for i, node in asked.items() if node not in replies]
-            for message in self.grid.pull_messages(waiting):
+            for message in _through(partial(self.grid.pull_messages, waiting)):
                 node = asked.pop(message.metadata.reply_to_message_id, None)
                 reply = None if node is None else _read(message)
                 if node is not None and reply is not None:
@@ -121,13 +128,22 @@ class FlowerFederation:
 
     def _push(self, packed: Mapping[NodeId, bytes]) -> dict[str, NodeId]:
         """Send; message id to brand. A brand whose node is not there is asked again later."""
-        online = set(self.grid.get_node_ids())
+        online = set(_through(self.grid.get_node_ids))
         here = [node for node in packed if self.ids[node] in online]
         ttl = 2 * self.patience.reply
         messages = [Message(record(packed[n]), self.ids[n], QUERY, ttl=ttl) for n in here]
         if not messages:
             return {}
-        return {i: n for i, n in zip(self.grid.push_messages(messages), here, strict=True) if i}
+        ids = _through(partial(self.grid.push_messages, messages))
+        return {i: n for i, n in zip(ids, here, strict=True) if i}
+
+
+def _through(call: Callable[[], Iterable[T]]) -> list[T]:
+    """What Flower's client answers; it raises whatever its transport does."""
+    try:
+        return list(call())
+    except Exception as error:
+        raise Lost(type(error).__name__) from error
 
 
 def _read(message: Message) -> Reply | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import re
 import stat
+import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -62,15 +63,7 @@ class SigningKey:
         Raises:
             InputError: no such file, readable by others, or not an Ed25519 key.
         """
-        try:
-            mode, raw = path.stat().st_mode, path.read_bytes()
-        except OSError as error:
-            why = error.strerror or type(error).__name__
-            raise InputError(f"key {path}", why, "check the path, or make a key") from error
-        if mode & (stat.S_IRWXG | stat.S_IRWXO):
-            raise InputError(
-                f"key {path}", "others may read it", "make a new key, or chmod 600 if nobody did"
-            )
+        raw = read_private(path, "key")
         try:
             key = serialization.load_pem_private_key(raw, None)
         except (ValueError, TypeError) as error:
@@ -142,23 +135,49 @@ def is_public_key(text: str) -> bool:
     return _PUBLIC.fullmatch(text) is not None
 
 
+def read_private(path: Path, what: str) -> bytes:
+    """A file of the kind ``what`` that its owner alone may read.
+
+    Guarantee: the bytes are those of the very file whose permissions were looked at.
+
+    Raises:
+        InputError: it cannot be read, or others can read it.
+    """
+    try:
+        with path.open("rb") as file:
+            mode, raw = os.fstat(file.fileno()).st_mode, file.read()
+    except OSError as error:
+        why = error.strerror or type(error).__name__
+        raise InputError(f"{what} {path}", why, "check the path, or make one") from error
+    if mode & (stat.S_IRWXG | stat.S_IRWXO):
+        raise InputError(
+            f"{what} {path}", "others may read it", "make a new one, or chmod 600 if nobody did"
+        )
+    return raw
+
+
 def write_private(path: Path, content: bytes, what: str) -> None:
     """Write a new file, of the kind ``what``, that its owner alone may read.
 
-    Guarantee: mode 0600 from the first byte on; an existing file is never replaced.
+    Guarantee: mode 0600 from the first byte on, whole or not there; an existing file is never
+    replaced.
 
     Raises:
         InputError: the file exists or cannot be written.
     """
     try:
-        handle = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        try:
+            with os.fdopen(handle, "wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            os.link(name, path)
+        finally:
+            os.unlink(name)
     except OSError as error:
         why = error.strerror or type(error).__name__
         raise InputError(f"{what} {path}", why, "choose a new file in a writable folder") from error
-    with os.fdopen(handle, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
 
 
 def _tagged(message: bytes, purpose: str) -> bytes:

@@ -20,7 +20,8 @@ Example
 WELCOME = """\
 Write every enrolled brand its welcome file: address, certificates, roster, bundles. Send each brand
 its own, and read the fingerprint aloud when it calls. A brand that is enrolled later changes the
-roster, so all brands need new ones.
+roster, so all brands need new ones; without such news the files stay as they are. Certificates are
+for a year: see fl-server renew.
 
 Example
   fl-server welcome --home coordinator
@@ -34,6 +35,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _enrol(asked: argparse.Namespace) -> int:
     from fl.errors import InputError
+    from fl.report.files import atomic_write
     from fl.welcome import load_card, same_fingerprint, to_bytes
     from server.certificates import brand_certificate
     from server.home import Home, read_config
@@ -48,26 +50,17 @@ def _enrol(asked: argparse.Namespace) -> int:
     path = home.brands / f"{card.name}.json"
     if path.exists() and load_card(path) != card:
         raise InputError(f"brand {card.name}", "is enrolled with other keys", "remove its card")
-    path.write_bytes(to_bytes(card) + b"\n")
+    atomic_write(path, to_bytes(card) + b"\n")
     sys.stdout.write(f"Enrolled {card.name}: {len(list(home.brands.glob('*.json')))} brands\n")
     return 0
 
 
 def _welcome(asked: argparse.Namespace) -> int:
-    from fl.errors import InputError
-    from fl.welcome import to_bytes
     from server.home import Home
-    from server.roster import cards, welcome
+    from server.roster import write_welcomes
 
-    home = Home(asked.home)
-    enrolled = cards(home)
-    if not enrolled:
-        raise InputError("brands", "none is enrolled", "fl-server enrol their cards")
-    for card in enrolled:
-        made = welcome(home, card, enrolled)
-        path = home.welcomes / f"{card.name}.json"
-        path.write_bytes(to_bytes(made) + b"\n")
-        sys.stdout.write(f"{path}\n  {made.fingerprint}\n")
+    for path, made, news in write_welcomes(Home(asked.home)):
+        sys.stdout.write(f"{path}{'' if news else ': as before'}\n  {made.fingerprint}\n")
     return 0
 
 

@@ -45,6 +45,7 @@ def _act(asked: argparse.Namespace) -> int:
     from fl.errors import InputError
     from fl.privacy.secagg.identity import KEY
     from fl.privacy.signing import SigningKey, write_private
+    from fl.report.files import atomic_write
     from server.bundle import write_bundle
     from server.certificates import make_authority, make_server
     from server.home import SERVER, Home
@@ -70,11 +71,13 @@ def _act(asked: argparse.Namespace) -> int:
     make_authority(*authority)
     hosts = list(dict.fromkeys([host.strip("[]"), *asked.host, "127.0.0.1", "localhost"]))
     make_server(authority, home.key("server.key"), home.key("server.pem"), hosts)
-    SigningKey.generate().save(home.key("signing.pem"))
-    write_private(home.key("identity.key"), secrets.token_bytes(KEY), "key")
+    if not home.key("signing.pem").exists():  # an init that was killed is taken up again
+        SigningKey.generate().save(home.key("signing.pem"))
+    if not home.key("identity.key").exists():
+        write_private(home.key("identity.key"), secrets.token_bytes(KEY), "key")
     digest = write_bundle(home)
-    text = SERVER.format(address=asked.address).replace("9093", str(asked.superlink_port))
-    home.config.write_text(text, "utf-8")
+    text = SERVER.format(address=asked.address, port=asked.superlink_port)
+    atomic_write(home.config, text.encode())
     proxy = write_proxy(home)
     sys.stdout.write(
         f"Coordinator in {asked.home}, server certificate for {', '.join(hosts)}\n"

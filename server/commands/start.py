@@ -7,10 +7,13 @@ import sys
 
 from fl.commands import Command
 
+PATIENCE = 60.0  # seconds until Flower's server must have answered a first time
+
 ABOUT = """\
 Run Flower's server until stopped: TLS, registered brands only, on loopback, never installing what a
 bundle asks for. It is started again when it falls. With --proxy nginx is run beside it with
 proxy/nginx.conf, so that brands reach the fleet paths, with their certificate, and nothing else.
+Brands that are enrolled while it runs, or again with new keys, are registered at once.
 
 Example
   fl-server start --proxy --home coordinator
@@ -24,11 +27,11 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _act(asked: argparse.Namespace) -> int:
     import shutil
     import signal
-    import subprocess
     import threading
     import time
 
     from fl.errors import InputError
+    from server.daemons import Daemon
     from server.home import Home, read_config
     from server.proxy import write_proxy
     from server.roster import cards
@@ -43,44 +46,37 @@ def _act(asked: argparse.Namespace) -> int:
         if nginx is None:
             raise InputError("--proxy", "nginx is not installed", "install it, or use your own")
         commands["proxy"] = [nginx, "-c", str(write_proxy(home)), "-g", "daemon off;"]
+    daemons = [
+        Daemon(name, line, home.superlink / f"{name}.log", environment(home))
+        for name, line in commands.items()
+    ]
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
-    running: dict[str, subprocess.Popen[bytes]] = {}
-    started: dict[str, float] = {}
-    registered = False
+    ready, began, known, said = home.superlink / "ready", time.monotonic(), None, ""
     try:
         while not stop.is_set():
-            for name, line in commands.items():
-                if name in running and running[name].poll() is None:
-                    continue
-                if time.monotonic() - started.get(name, -60.0) < 2.0:
-                    continue
-                log = (home.superlink / f"{name}.log").open("ab")
-                with log:
-                    running[name] = subprocess.Popen(
-                        line, stdout=log, stderr=log, env=environment(home)
-                    )
-                started[name] = time.monotonic()
-            if not registered:
-                try:
-                    ids = register(home, cards(home))
-                    registered = True
-                    (home.superlink / "ready").write_text("ready\n")
+            for report in filter(None, [one.keep() for one in daemons]):
+                sys.stderr.write(f"fl-server: {report}\n")
+            try:
+                if (found := cards(home)) != known:
+                    ids = register(home, found)
+                    known, said = found, ""
+                    ready.write_text("ready\n")
                     sys.stdout.write(f"Ready: {len(ids)} brands registered\n")
                     sys.stdout.flush()
-                except InputError as error:
-                    if time.monotonic() - min(started.values()) > 60:
-                        raise error
+            except InputError as error:
+                if known is None and time.monotonic() - began > PATIENCE:
+                    raise
+                if known is not None and said != (said := str(error)):
+                    sys.stderr.write(f"fl-server: {error}\n")
+            sys.stderr.flush()
             stop.wait(0.5)
     finally:
-        (home.superlink / "ready").unlink(missing_ok=True)
-        for process in running.values():
-            process.terminate()
-        for process in running.values():
-            try:
-                process.wait(15)
-            except subprocess.TimeoutExpired:
-                process.kill()
+        ready.unlink(missing_ok=True)
+        for one in daemons:
+            one.terminate()
+        for one in daemons:
+            one.wait(15)
     return 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from fl.commands import Command
@@ -12,6 +13,8 @@ if TYPE_CHECKING:
     import threading
 
     from server.files import RunFiles
+
+MOST_LOST = 3  # times in a row without a finished round
 
 SUBMIT = """\
 Propose a run to all enrolled brands, and conduct it: the experiment's config becomes a plan that
@@ -85,6 +88,7 @@ def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = N
         return 0
     shown: object = None
     looked, stop = time.monotonic(), stop or threading.Event()
+    losses = Losses()
     while not stop.is_set():
         said = files.status()
         line = f"{said['state']}, round {said['number']} of {said.get('rounds', '?')}"
@@ -100,18 +104,47 @@ def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = N
         if time.monotonic() - looked > 20:
             looked = time.monotonic()
             try:
-                state = flower_status(files.home, flower)
-                if state.startswith("finished") and files.status()["state"] not in (
-                    "done",
-                    "refused",
-                    "stopped",
-                ):
-                    sys.stdout.write("  lost; taking it up again\n")
-                    flower = submit(files.home, files.run)
+                if flower_status(files.home, flower).startswith("finished"):
+                    flower = _again(files, losses) or flower
             except InputError:
                 continue  # the server is away; fl-server start brings it back
         stop.wait(0.5)
     return 0
+
+
+def _again(files: RunFiles, losses: Losses) -> str:
+    """Submit a run again whose Flower run is over and which is not; nothing where it is, too."""
+    from server.superlink import submit
+
+    if files.status()["state"] in ("done", "refused", "stopped"):
+        return ""
+    if losses.hopeless(files.number):
+        why = f"Flower's run was lost {MOST_LOST} times without a finished round"
+        with files.held():
+            files.stop(f"{why}; see {files.home.superlink / 'superlink.log'}")
+        return ""
+    sys.stdout.write("  lost; taking it up again\n")
+    sys.stdout.flush()
+    return submit(files.home, files.run)
+
+
+@dataclass(slots=True)
+class Losses:
+    """How often a Flower run was lost since the last finished round, ``number``."""
+
+    number: int = -1
+    times: int = 0
+
+    def hopeless(self, number: int) -> bool:
+        """Count one more loss, after round ``number``; whether it is one too many.
+
+        >>> losses = Losses()
+        >>> [losses.hopeless(n) for n in (0, 0, 4, 4, 4, 4)]
+        [False, False, False, False, True, True]
+        """
+        self.times = self.times + 1 if number == self.number else 1
+        self.number = number
+        return self.times >= MOST_LOST
 
 
 COMMAND = Command("submit", "propose a run and conduct it", SUBMIT, _submit_options, _submit)

@@ -17,7 +17,7 @@ from experiments.deployment.rehearsal import services
 from experiments.deployment.world import World
 from fl.arrays import from_bytes
 from fl.contracts import Reply, Request
-from fl.errors import Code
+from fl.errors import Code, Lost
 from fl.federation.wire import reply_bytes, reply_of, request_bytes, request_of
 from server.conduct import Conduct
 from server.roster import cards, roster
@@ -187,6 +187,19 @@ def test_a_reply_too_deep_to_read_makes_its_brand_absent() -> None:
     replies = federation.ask({name: Request("train", 1, {}) for name in BRANDS})
     assert replies["b"].code is Code.MALFORMED
     assert [replies[n].code for n in "acd"] == [Code.OK] * 3
+
+
+@pytest.mark.parametrize("call", ["get_node_ids", "push_messages", "pull_messages"])
+def test_a_server_that_is_away_is_not_taken_for_silent_brands(call: str) -> None:
+    def away(*_: object) -> None:
+        raise RuntimeError("connection refused")
+
+    grid = InProcessGrid(lambda node, message: None)
+    setattr(grid, call, away)
+    with pytest.raises(Lost):
+        FlowerFederation(grid, IDS, "run", Patience(2.0, 1.0, 0.01)).ask(
+            {"a": Request("train", 1, {})}
+        )
 
 
 def test_a_brand_that_is_not_online_is_asked_when_it_comes() -> None:

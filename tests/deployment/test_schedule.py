@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from dataclasses import replace
 from pathlib import Path
 
@@ -17,7 +18,9 @@ from clients.refresh import DataState, save_state
 from experiments.deployment.world import World
 from fl.asking import Ask, load_ask
 from fl.errors import InputError
+from server import superlink
 from server.cli import command as server
+from server.files import RunFiles
 from server.home import Home
 from server.roster import cards, roster
 from server.schedule import Schedule, asking, newest
@@ -114,7 +117,64 @@ def test_the_newest_run_is_of_the_experiment_that_is_asked_for(place: World) -> 
     assert waiting == files.run  # nobody was asked yet
     assert found is not None and abs(found - before) < pd.Timedelta(minutes=1)
     assert newest(Home(place.server), "smal") == (None, "")
-    os.utime(files.folder / "offer.json", (0, 0))
+    os.utime(files.folder / "offer.json", (0, 0))  # as a copy or a backup may
+    os.utime(files.folder / "began", (0, 0))
+    assert newest(Home(place.server), "small") == (found, files.run)
+    files.say("done", 4)
+    assert newest(Home(place.server), "small") == (found, "")
+
+
+OPTIONS = ["data=table", "data.label=bought", "data.columns={age:{low:0,high:100}}"]
+OPTIONS += ["model=logistic", "algorithm=fedsgd", "secure_sum=brandagg", "rounds=1"]
+OPTIONS += ["privacy=distributed", "privacy.customers=150", "seeds=[7]"]
+
+
+def test_a_run_that_could_not_begin_is_taken_up_at_a_later_look_and_no_other_is_proposed(
+    place: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The loop itself: Flower's server is away at first; the run is done; SIGTERM ends the loop."""
+    kept = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+    tried: list[str] = []
+
+    def submit(home: Home, run: str) -> str:
+        tried.append(run)
+        if len(tried) == 1:
+            raise InputError("flwr", "connection refused", "is fl-server start running?")
+        RunFiles(home, run).say("done", 1)
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "7"
+
+    monkeypatch.setattr(superlink, "submit", submit)
+    line = ["schedule", *OPTIONS, "--every", "30", "--look", "0.1", "--home", str(place.server)]
+    try:
+        assert server(line) == 0
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
+    said = capsys.readouterr()
+    assert len(tried) == 2
+    assert len(set(tried)) == 1
+    assert "connection refused" in said.err
+    assert "it never ran" in said.out
+    assert "it could not begin last time" in said.out
+
+
+def test_a_schedule_that_follows_a_run_ends_when_it_is_told_to(
+    place: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept = {n: signal.getsignal(n) for n in (signal.SIGTERM, signal.SIGINT)}
+
+    def submit(home: Home, run: str) -> str:  # brands may now think for a day
+        os.kill(os.getpid(), signal.SIGTERM)
+        return "7"
+
+    monkeypatch.setattr(superlink, "submit", submit)
+    line = ["schedule", *OPTIONS, "--every", "1e-9"]
+    try:
+        assert server([*line, "--home", str(place.server)]) == 0
+    finally:
+        for number, handler in kept.items():
+            signal.signal(number, handler)
 
 
 def test_a_person_asks_only_after_a_measured_change_or_on_purpose(
