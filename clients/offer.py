@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from clients.home import Home
-from fl.agreement import Agreed, fitted, read
+from fl.agreement import Agreed, read
+from fl.audit.shares import fitted
 from fl.config import group
 from fl.errors import Code, Refused
 from fl.privacy import BrandAgg, CustomerPrivacy
@@ -20,6 +21,8 @@ from fl.privacy.proposal import Approval, Proposal
 from fl.privacy.secagg.identity import Json, SignedPlan
 from fl.report.files import atomic_write
 from fl.welcome import Welcome
+
+MOST = 4 * 2**20  # bytes of an offer
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +45,8 @@ def offer_of(raw: bytes, welcome: Welcome, run: str) -> Offer:
         Refused: it is no offer, of another run, for another roster, of another coordinator, or its
             proposal is not what follows from its content.
     """
+    if len(raw) > MOST:
+        raise Refused(Code.BAD_REQUEST)
     try:
         values = json.loads(raw)
         proposal = Proposal.from_json(values["proposal"])
@@ -51,9 +56,10 @@ def offer_of(raw: bytes, welcome: Welcome, run: str) -> Offer:
             raise Refused(Code.UNKNOWN_PLAN)
         agreed = read(content)
         expected = agreed.proposal(run.rpartition("/")[0], proposal.requested_by)
+        good = _same(proposal, expected) and counts_on(agreed, len(welcome.brands.names))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(Code.BAD_REQUEST) from error
-    if not (_same(proposal, expected) and counts_on(agreed, len(welcome.brands.names))):
+    if not good:
         raise Refused(Code.UNKNOWN_PLAN)
     return Offer(proposal, agreed)
 
@@ -73,15 +79,15 @@ def _known(proposal: Proposal, content: Json, brands: str, welcome: Welcome) -> 
 
 
 def counts_on(agreed: Agreed, brands: int) -> bool:
-    """Whether noise and sum count on the brands of the roster, and on no others.
-
-    Shared noise is divided by the brands that a plan is for, and is enough only in a sum of nearly
-    all of them, added up exactly. A coordinator that names more brands than there are would be sent
-    less noise than the epsilon it shows. A bound would make a brand say when its values are large.
+    """Whether noise and sum count on the brands of the roster, and on no others; and whether no
+    bound would make a brand say when its values are large.
 
     Args:
         agreed: as drafted by a coordinator.
         brands: on the pinned roster.
+
+    Raises:
+        ValueError: the rules of the sum are none.
     """
     plan = agreed.plan
     if isinstance(plan, CustomerPrivacy) and plan != plan.enrolled(brands):
@@ -89,8 +95,7 @@ def counts_on(agreed: Agreed, brands: int) -> bool:
     if not agreed.protected:
         return True
     rules = BrandAgg(**group(agreed.content["rules"], "rules"))
-    kinds, first = agreed.algorithms, agreed.first
-    return rules == fitted(rules, plan, kinds, first, agreed.rounds) and rules.bound == 0
+    return rules == fitted(rules, plan, agreed.algorithms, agreed.first) and rules.bound == 0
 
 
 def _same(proposal: Proposal, expected: Proposal) -> bool:

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl.agreement import fitted
 from fl.arrays import Arrays, to_bytes
 from fl.audit.archive import append_sum, describe, files_beside
+from fl.audit.shares import fitted
 from fl.contracts import Algorithm, BrandSum, NodeId, SecureSum, Witness
 from fl.errors import InputError
 from fl.privacy import PlainSum, Plan, Summing

@@ -15,6 +15,7 @@ from typing import Any
 
 from fl.arrays import Arrays, digest
 from fl.audit.archive import course_of, describe
+from fl.audit.shares import fitted
 from fl.config import build, choose, group, plain
 from fl.contracts import Algorithm, PrivacyPlan, Unit
 from fl.data.schema import Schema
@@ -22,17 +23,19 @@ from fl.data.schema_file import from_plain, to_plain
 from fl.doors import Training
 from fl.errors import InputError
 from fl.events import Composed, PrivacyEvent, Repeated
-from fl.models.parameters import parameters
-from fl.privacy import BrandAgg, CustomerPrivacy, NoPrivacy, Plan, Summing, lattice
+from fl.models.parameters import entries, parameters
+from fl.privacy import BrandAgg, CustomerPrivacy, NoPrivacy, Plan, Summing
 from fl.privacy.accounting import epsilon
 from fl.privacy.proposal import Proposal
 from fl.privacy.secagg.identity import Json, SignedPlan, bind
 from fl.privacy.secagg.terms import draft
-from fl.round import price, states
+from fl.round import price
 from fl.seeds import torch_generator
 from fl.tasks import TASKS, Trained
 
 PLAIN = "plain/1"  # the protocol of a run without a secure sum
+MOST_ENTRIES = 20_000_000  # numbers in a model that a brand builds for a coordinator
+MOST_ROUNDS = 10_000
 
 
 @dataclass(frozen=True)
@@ -143,6 +146,11 @@ class Course:
             InputError: the plan needs a head count, or the secure sum cannot work.
         """
         task = self.options.task(self.schema, self.architecture)
+        try:
+            _bounded(task, self.rounds)
+        except ValueError as error:
+            text = str(error).rstrip(".")
+            raise InputError("model, rounds", text, "make them smaller") from error
         first = self.algorithm.init(parameters(task.model(torch_generator(self.seed, "model"))))
         plan = self.plan.enrolled(brands)
         if plan.needs_headcount:
@@ -214,6 +222,8 @@ def read(content: object) -> Agreed:
     rounds, seed, occasion = (course.get(key) for key in ("rounds", "seed", "occasion"))
     if type(rounds) is not int or rounds < 1 or type(seed) is not int:
         raise ValueError("Expected rounds >= 1 and a seed.")
+    task = options.task(schema, model)
+    _bounded(task, rounds)
     if not isinstance(occasion, str) or set(followed.algorithms) != {"train"}:
         raise ValueError("Expected an occasion, and one algorithm that trains.")
     rules = content.get("rules")
@@ -222,7 +232,7 @@ def read(content: object) -> Agreed:
     agreed = Agreed(
         content,
         options.name,
-        options.task(schema, model),
+        task,
         followed.algorithms,
         _plan(followed.plan),
         training,
@@ -252,32 +262,17 @@ def cost(
     return Composed((Repeated(price(algorithm, first, plan=plan, training=training), rounds),))
 
 
-def fitted(
-    summing: Summing,
-    plan: PrivacyPlan,
-    algorithms: Mapping[str, Algorithm],
-    first: Arrays,
-    rounds: int = 1,
-) -> Summing:
-    """What shared noise needs of the sum: enough shares in it, and a lattice added up exactly."""
-    if not isinstance(summing, BrandAgg) or not isinstance(plan, CustomerPrivacy):
-        return summing
-    if plan.name != "distributed":
-        return summing
-    needed = [
-        lattice.bits(plan.clip_norm if a.limits is None else 1.0, _entries(a.zero(state)))
-        for a in algorithms.values()
-        for state in states(a, first, rounds)
-    ]
-    fewest = max(summing.min_brands, plan.brands - plan.dropouts)
-    return replace(summing, scale_bits=max(needed), min_brands=fewest)
+def _bounded(task: Trained[Any], rounds: int) -> None:
+    """Before a brand builds what a coordinator has signed: a model and rounds of some size."""
+    size = entries(lambda: task.model(torch_generator(0, "model")))
+    if size > MOST_ENTRIES or rounds > MOST_ROUNDS:
+        raise ValueError(
+            f"Expected a model of at most {MOST_ENTRIES:,} numbers and at most {MOST_ROUNDS:,} "
+            f"rounds; these are {size:,} and {rounds:,}."
+        )
 
 
 def _plan(plan: PrivacyPlan) -> Plan:
     if isinstance(plan, NoPrivacy | CustomerPrivacy):
         return plan
     raise ValueError("Expected a privacy plan whose unit is a customer, or none.")
-
-
-def _entries(zero: Arrays) -> int:
-    return sum(int(array.size) for array in zero.values())

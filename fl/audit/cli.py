@@ -62,6 +62,8 @@ the folder of a run of fl-server (offer.json, transcript.jsonl, model.npz).
 For every training:
   transcript  all brands signed the plan; every signature, list of survivors and hash of each round;
               each round follows from the one before
+  shares      under a guarantee for customers: shares of the noise, and the fewest brands of a sum,
+              are for the brands on the roster, not for more
   models      recomputed from the published sums (*.sums.npy) and the signed settings: every model
               that brands were asked to train is the one that follows
   model       models.npz has the last of them

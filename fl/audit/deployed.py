@@ -9,6 +9,7 @@ from pathlib import Path
 from fl.arrays import digest, from_bytes
 from fl.audit.archive import course_of
 from fl.audit.folder import Check, RunAudit
+from fl.audit.shares import counted
 from fl.audit.transcripts import Followed, beside
 from fl.errors import InputError
 from fl.privacy.proposal import Proposal
@@ -70,6 +71,7 @@ def _transcript(folder: Path, pinned: str, content: Mapping[str, object]) -> Ite
         return
     offered = verdict.terms.plan.hash == SignedPlan(content).hash
     yield Check(offered, "plan", "is the offered one" if offered else "is not the offered one")
+    yield from counted(content, course, None if missing else first, roster)
     count = f"{verdict.rounds} sums, agreed on and signed by {len(roster.keys)} brands"
     failed = f"; {verdict.failed} rounds without a sum" if verdict.failed else ""
     yield Check(True, "transcript", count + failed)

@@ -20,6 +20,7 @@ from fl.arrays import Arrays, digest
 from fl.audit.archive import course_of, files_beside, read_first, read_sums
 from fl.audit.folder import Check, RunAudit, damaged, read_run
 from fl.audit.heads import Heads, check_heads
+from fl.audit.shares import counted
 from fl.contracts import Unit, Update
 from fl.errors import InputError
 from fl.privacy.secagg import verify_transcript
@@ -196,6 +197,7 @@ def _part(run: _Run, path: Path, known: _Training) -> Iterator[Check]:
         yield Check(False, "transcript", f"{path} {verdict.problem}")
         return
     known.heads.add(verdict.terms, values[1:], course.plan.unit is Unit.CUSTOMER)
+    yield from counted(verdict.terms.plan.content, course, start, roster)
     count = f"{verdict.rounds} sums, agreed on and signed by {len(roster.keys)} brands"
     failed = f"; {verdict.failed} rounds without a sum" if verdict.failed else ""
     yield Check(True, "transcript", f"{path.stem}: {count}{failed}")

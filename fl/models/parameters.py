@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import torch
@@ -28,6 +29,16 @@ def load(model: nn.Module, params: Arrays) -> None:
     with torch.no_grad():
         for name, p in named.items():
             p.copy_(torch.from_numpy(np.array(params[name], dtype=np.float32)))
+
+
+def entries(build: Callable[[], nn.Module]) -> int:
+    """How many numbers a model would have; nothing of its size is made.
+
+    >>> entries(lambda: nn.Linear(10**6, 10**6))
+    1000001000000
+    """
+    with torch.device("meta"):
+        return sum(p.numel() for p in build().parameters())
 
 
 def linear(inputs: int, outputs: int, *, bias: bool = True) -> nn.Linear:

@@ -9,7 +9,7 @@ import torch
 from fl.data.schema import Number, Schema
 from fl.models import MODELS
 from fl.models.additive import Additive
-from fl.models.parameters import load, parameters
+from fl.models.parameters import entries, load, parameters
 from tests import worlds
 
 
@@ -40,6 +40,12 @@ class TestEveryModel:
         values = {n: a + 1 for n, a in parameters(model).items()}
         load(model, values)
         assert all(np.array_equal(values[n], a) for n, a in parameters(model).items())
+
+    def test_is_counted_without_being_made(self, name: str) -> None:
+        task = worlds.task(name)
+        made = parameters(task.model(torch.Generator().manual_seed(1)))
+        counted = entries(lambda: task.model(torch.Generator().manual_seed(1)))
+        assert counted == sum(a.size for a in made.values()) > 0
 
     def test_has_no_buffer_that_could_carry_data(self, name: str) -> None:
         assert not task_buffers(name)

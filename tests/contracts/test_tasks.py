@@ -15,7 +15,7 @@ from fl.contracts import Rows, concatenate
 from fl.data.campaign import Campaign
 from fl.data.schema import Number, Schema
 from fl.models.logistic import Logistic
-from fl.models.parameters import load, parameters
+from fl.models.parameters import entries, load, parameters
 from fl.models.popularity import Popularity
 from fl.report.metrics import METRICS
 from fl.tasks import TASKS, Trained
@@ -66,6 +66,14 @@ def model_of(task: Trained[Any]) -> torch.nn.Module:
     model, rng = task.model(torch.Generator().manual_seed(1)), np.random.default_rng(2)
     load(model, {n: a + rng.normal(0, 0.3, a.shape) for n, a in parameters(model).items()})
     return model
+
+
+@pytest.mark.parametrize("name", sorted(TASKS))
+def test_a_model_is_counted_without_being_made(name: str) -> None:
+    task, _ = WORLDS[name]()
+    made = parameters(task.model(torch.Generator().manual_seed(1)))
+    counted = entries(lambda: task.model(torch.Generator().manual_seed(1)))
+    assert counted == sum(a.size for a in made.values()) > 0
 
 
 def test_every_task_is_tested_here_and_has_its_part_of_the_report() -> None:

@@ -139,7 +139,7 @@ def test_a_run_ends_with_a_model_audited_ledgers_and_transcript(place: World) ->
 def test_a_killed_node_is_absent_comes_back_and_is_charged_only_for_what_it_did(
     place: World,
 ) -> None:
-    rounds = 12  # Flower turns a killed node away for a minute: five rounds at most
+    rounds = 10  # Flower turns a killed node away for a minute: a few rounds
     files = offer(place, rounds)
     process = place.submit(files.run, what="resume")
     at_round(files, 2)

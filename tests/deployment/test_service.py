@@ -15,19 +15,21 @@ import numpy as np
 import pytest
 
 from clients.home import Home as NodeHome
+from clients.offer import MOST
 from clients.readiness import looked
 from clients.service import Service
 from experiments.deployment.rehearsal import conduct, services
 from experiments.deployment.world import World
 from fl.agreement import ending, read
 from fl.arrays import Arrays, from_bytes
+from fl.audit.cli import command as audit
 from fl.audit.verify import audit_ledger
 from fl.contracts import Reply, Request
 from fl.errors import Code, InputError
 from fl.federation.inprocess import InProcessFederation
 from fl.privacy.accounting import both
 from fl.privacy.entries import canonical
-from fl.privacy.secagg.identity import Identity
+from fl.privacy.secagg.identity import Identity, SignedPlan
 from fl.privacy.signing import SigningKey
 from fl.welcome import load_card
 from server.conduct import Conduct
@@ -73,9 +75,9 @@ def committed(place: World, brand: str) -> list[int]:
         return {"pld": found.pld, "prv": found.prv, "rdp": found.rdp}
 
     key = load_card(place.node(brand) / "card.json").ledger
-    audit = audit_ledger(path, figures, public_key=key)
-    assert audit.holds
-    return [row.rounds for row in audit.runs]
+    found = audit_ledger(path, figures, public_key=key)
+    assert found.holds
+    return [row.rounds for row in found.runs]
 
 
 class Killed(BaseException):
@@ -368,6 +370,75 @@ def test_noise_and_sum_count_on_the_brands_of_the_roster_and_no_others(
     files = changed_offer(offered(place, privacy=values), change)
     assert f"a ({Code.UNKNOWN_PLAN})" in refused(files, nodes)
     assert not (place.node("a") / "ledger.jsonl").exists()
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
+        (more_brands, "shares of the noise are for 300 brands, the roster has 4"),
+        (smaller_sums, "3 brands make a sum, its noise counts on 4 of 4"),
+        (coarser_sums, "bits, noise is rounded to"),
+        (lambda content: None, ""),
+    ],
+)
+def test_an_audit_tells_where_noise_and_sum_count_on_other_brands_than_the_rosters(
+    place: World,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[[dict[str, Any]], None],
+    says: str,
+) -> None:
+    """Brands that do not look, as an earlier version did not."""
+    monkeypatch.setattr("clients.offer.counts_on", lambda agreed, brands: True)
+    values = {**VALUES["privacy"], "dropouts": 0, "colluders": 1}
+    nodes = services(place)
+    files = changed_offer(offered(place, privacy=values, rounds=1), change)
+    conduct(files, nodes)
+    code = audit(["transcript", str(files.folder)])
+    lines = [line for line in capsys.readouterr().out.splitlines() if " shares " in line]
+    assert code == (1 if says else 0)
+    assert len(lines) == 1
+    assert says in lines[0]
+    assert lines[0].split()[0] == ("FAIL" if says else "PASS")
+
+
+def a_large_model(content: dict[str, Any]) -> None:
+    content["course"]["model"] = {"name": "mlp", "hidden": [6000, 6000]}
+
+
+def many_rounds(content: dict[str, Any]) -> None:
+    content["course"]["rounds"] = 10**6
+
+
+@pytest.mark.parametrize("change", [a_large_model, many_rounds])
+def test_a_run_of_any_size_is_not_built_because_a_coordinator_signs_it(
+    place: World, nodes: dict[str, Service], change: Callable[[dict[str, Any]], None]
+) -> None:
+    files = offered(place)
+    offer = json.loads(files.offer)
+    change(offer["content"])
+    with pytest.raises(ValueError, match="at most 20,000,000 numbers and at most 10,000 rounds"):
+        read(offer["content"])
+    run = f"small/{SignedPlan(offer['content']).hash.hex()}"
+    key = SigningKey.load(files.home.key("signing.pem"))
+    offer["proposal"] = replace(files.proposal, run=run).signed(key).to_json()
+    asked = Request("offer", 1, {}, {"offer": canonical(offer)})
+    assert nodes["a"].answer(run, asked).code is Code.BAD_REQUEST
+
+
+def test_an_offer_of_any_length_is_not_read(place: World, nodes: dict[str, Service]) -> None:
+    files = offered(place)
+    padded = Request("offer", 1, {}, {"offer": files.offer + b" " * MOST})
+    assert nodes["a"].answer(files.run, padded).code is Code.BAD_REQUEST
+    asked = Request("offer", 1, {}, {"offer": files.offer + b" "})
+    assert nodes["a"].answer(files.run, asked).code is Code.OK
+
+
+def test_a_coordinator_does_not_propose_what_brands_would_not_build(place: World) -> None:
+    runs = sorted((place.server / "runs").iterdir())
+    with pytest.raises(InputError, match="at most 20,000,000 numbers"):
+        offered(place, model={"name": "mlp", "hidden": [6000, 6000]})
+    assert sorted((place.server / "runs").iterdir()) == runs
 
 
 def test_only_the_coordinator_ends_a_run_and_a_run_has_one_model(
