@@ -65,7 +65,7 @@ def run(values: Mapping[str, Any], shelf: Shelf | None = None) -> None:
     _finish(out, how, ready, began)
 
 
-def resume(folder: str) -> None:
+def resume(folder: str, shelf: Shelf | None = None) -> None:
     """Take up a run where it was left; a finished one only shows its table again.
 
     Raises:
@@ -74,12 +74,7 @@ def resume(folder: str) -> None:
     out = Path(folder)
     if not (out / "run.json").exists():
         raise InputError("resume", f"no run in {folder!r}", "name the folder given as out=")
-    try:
-        kept = json.loads((out / "run.json").read_text())
-    except ValueError as error:
-        raise InputError(
-            "resume", f"{folder}/run.json is not JSON ({error})", "start the run anew"
-        ) from error
+    kept = record.read(out)
     asked = _question(kept["config"])
     if kept.get("status") == "finished":
         study.show(out, kept) if asked else record.show(out)
@@ -88,8 +83,34 @@ def resume(folder: str) -> None:
         study.resume(asked, out, learners(asked.study, kept["config"], _beside))
         return
     how = settings(kept["config"])
-    began = time.time() - float(kept.get("seconds") or 0.0)
-    _finish(out, how, _prepare(how), began)
+    began = time.time() - record.taken_up(out)
+    _finish(out, how, _prepare(how, shelf), began)
+
+
+def one_of_many(values: Mapping[str, Any], shelf: Shelf) -> None:
+    """A run of a sweep: one that was killed is taken up, one that is finished is done.
+
+    Raises:
+        InputError: as :func:`run`; or the folder holds a run with other options.
+    """
+    out = Path(str(values["out"]))
+    if not (out / "run.json").exists():
+        run(values, shelf)
+        return
+    kept = record.read(out)
+    told = sorted(
+        key
+        for key in ({*kept["config"], *values} - {"out"})
+        if kept["config"].get(key) != json.loads(json.dumps(values.get(key)))
+    )
+    if told:
+        raise InputError(
+            "out",
+            f"{str(out)!r} holds a run with another {', '.join(told)}",
+            "choose another folder, or remove that one",
+        )
+    if kept.get("status") != "finished":
+        resume(str(out), shelf)
 
 
 def _beside(values: Mapping[str, Any], out: Path) -> None:

@@ -27,6 +27,7 @@ from fl.contracts import Unit
 from fl.data.dataset import DataSet
 from fl.data.divide import BrandTable
 from fl.data.schema_file import to_plain
+from fl.errors import InputError
 from fl.events import to_json as to_event
 from fl.privacy import BrandPrivacy, Plan
 from fl.report.files import atomic_write
@@ -200,6 +201,36 @@ def promise(plan: Plan) -> str:
 def write(out: Path, run: Mapping[str, Any]) -> None:
     """``run.json``, in one step."""
     atomic_write(out / "run.json", (json.dumps(run, indent=1, allow_nan=False) + "\n").encode())
+
+
+def read(out: Path) -> dict[str, Any]:
+    """``run.json``.
+
+    Raises:
+        InputError: it is none.
+    """
+    try:
+        kept = json.loads((out / "run.json").read_text())
+    except ValueError as error:
+        raise InputError(
+            "resume", f"{out}/run.json is not JSON ({error})", "start the run anew"
+        ) from error
+    if not isinstance(kept, dict) or not isinstance(kept.get("config"), dict):
+        raise InputError("resume", f"{out}/run.json is not of a run", "start the run anew")
+    return kept
+
+
+def taken_up(out: Path) -> float:
+    """How long a run that is taken up has worked, up to its last finished piece, in seconds.
+
+    It is written down, so that the next one who takes it up counts the rest only.
+    """
+    path = out / "run.json"
+    kept, since = read(out), path.stat().st_mtime
+    ends = [piece.stat().st_mtime for piece in (out / "work").glob("*.npz")]
+    seconds = float(kept.get("seconds", 0.0)) + max(0.0, max(ends, default=since) - since)
+    write(out, {**kept, "seconds": round(seconds, 1)})
+    return seconds
 
 
 def show(out: Path) -> None:

@@ -22,7 +22,8 @@ fl-run: does a brand do better by training together than alone, without any reco
 Usage
   fl-run experiment=NAME out=DIR [OPTION=VALUE ...]   run one experiment
   fl-run -m OPTION=A,B out=DIR ...                     run every combination, one folder each;
-                                                       DIR/sweep.html compares them
+                                                       DIR/sweep.html compares them; the same
+                                                       command again takes up what was killed
   fl-run resume=DIR                                    take up a run that was killed
   fl-run experiment=NAME --cfg job                     print the resolved config, run nothing
 
@@ -170,7 +171,7 @@ def _one(config: DictConfig, folder: str = "", shelf: Shelf | None = None) -> No
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
-    from experiments.compare import run
+    from experiments.compare import one_of_many, run
     from fl.errors import InputError
 
     try:
@@ -183,7 +184,8 @@ def _one(config: DictConfig, folder: str = "", shelf: Shelf | None = None) -> No
         raise InputError("out", "is empty", "name a folder, out=DIR")
     values["out"] = os.path.join(str(values["out"]), folder)
     try:
-        run({str(key): value for key, value in values.items()}, shelf)
+        named = {str(key): value for key, value in values.items()}
+        run(named) if shelf is None else one_of_many(named, shelf)
     except OSError as error:
         raise _of_the_system(error) from error
 

@@ -1,6 +1,7 @@
 """A sweep: many configurations, one folder each, and one table and plot of all of them.
 
-One that fails loses nothing but itself. ``DIR/sweep.json`` has a row for each configuration, arm
+One that fails loses nothing but itself, and the same command takes up a sweep that was killed:
+finished configurations count as done. ``DIR/sweep.json`` has a row for each configuration, arm
 and metric (version 1: ``configuration, folder, status, seconds, arm, privacy, epsilon, metric,
 value, low, high, seeds``; a failed one has one row with ``error``); ``DIR/sweep.html`` shows them.
 """
@@ -16,6 +17,7 @@ from html import escape
 from pathlib import Path
 from typing import Any
 
+from experiments import record
 from experiments.ready import Shelf
 from fl.errors import InputError
 from fl.report.files import atomic_write
@@ -74,8 +76,10 @@ class Sweep:
             error = f"failed with {type(failure).__name__}; the traceback is above"
         if error:
             sys.stderr.write(f"fl-run: {name}: {error}\n")
-        seconds = time.monotonic() - began
-        self.outcomes.append(Outcome(name, root / name, seconds, error))
+        folder, seconds = root / name, time.monotonic() - began
+        if not error:
+            seconds = float(record.read(folder)["seconds"])  # of all of its parts
+        self.outcomes.append(Outcome(name, folder, seconds, error))
 
     def finish(self) -> InputError | None:
         """Write and show the summary; what to tell of failures, if there were any."""
@@ -103,7 +107,7 @@ class Sweep:
             "sweep",
             f"{len(failed)} of {len(self.outcomes)} configurations failed, the first of them "
             f"{failed[0].name}: {failed[0].error}".rstrip("."),
-            "mend them and run them again; the others are done",
+            "mend them and give the same command again; the others are done",
         )
 
 

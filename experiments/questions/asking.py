@@ -54,7 +54,7 @@ class Place:
 
     def key(self, name: str = "") -> str:
         """What the question is called in journals, ledgers, transcripts and results."""
-        return f"federated@{self.label}" + (f"/{name}" if name else "")
+        return _named(self.label) + (f"/{name}" if name else "")
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,12 +99,12 @@ def ask(
         NoAnswer: not one brand took part.
     """
     key = place.key(name)
-    stored = place.journal.get(f"seed-{place.seed}/{key}")
+    stored = place.journal.get(_rounds(place.seed, key))
     ledgers = place.folder / "ledgers" / f"seed-{place.seed}" / key.replace("/", ".")
     with opened(ledgers, place.journal.folder / "keys", list(brands), plan) as books:
         if stored is not None:
             begun, plan = to_progress(stored), plan_from(stored.note["plan"])
-            cohort = tuple(stored.note["cohort"]) or None
+            cohort = _stored_cohort(stored)
         else:
             begun, cohort = Progress(0, question.init(first or {})), None
             plan = in_force(plan, question, len(brands), first=first)
@@ -211,7 +211,26 @@ class _Asked(Generic[R]):
         done = progress.number == self.question.rounds
         piece = from_progress(progress, memories, self.plan, done=done)
         piece = replace(piece, note={**piece.note, "cohort": list(cohort)})
-        self.place.journal.put(f"seed-{self.place.seed}/{self.key}", piece)
+        self.place.journal.put(_rounds(self.place.seed, self.key), piece)
+
+
+def asked_already(journal: Journal, seed: int, label: str) -> tuple[NodeId, ...] | None:
+    """Who is in the rounds that a run's question has behind it; None if it has none."""
+    stored = journal.get(_rounds(seed, _named(label)))
+    return None if stored is None else _stored_cohort(stored)
+
+
+def _stored_cohort(stored: Piece) -> tuple[NodeId, ...] | None:
+    return tuple(stored.note["cohort"]) or None
+
+
+def _named(label: str) -> str:
+    return f"federated@{label}"
+
+
+def _rounds(seed: int, key: str) -> str:
+    """The piece that a question's rounds are stored in."""
+    return f"seed-{seed}/{key}"
 
 
 def _same(

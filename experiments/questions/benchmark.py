@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from torch import nn
 
-from experiments.journal import Piece
+from experiments.journal import Journal, Piece
 from experiments.questions import register
-from experiments.questions.asking import Place, ask, in_force
+from experiments.questions.asking import Place, ask, asked_already, in_force
 from experiments.questions.study import Findings, Pieces, Tables, piece_of
 from fl.algorithms.disclosure import Disclosure
 from fl.data.columns import Category, Number
@@ -171,7 +171,7 @@ class Benchmark:
         rows = data.rows.iloc[np.sort(picked)].reset_index(drop=True)
         return replace(data, rows=rows, customer=None)
 
-    def check(self, how: Inquiry, data: DataSet, tables: Tables) -> None:
+    def check(self, how: Inquiry, data: DataSet, tables: Tables, journal: Journal) -> None:
         """Columns, cells, brands; the register of past releases; room in the secure sum."""
         if len(tables) < self.min_brands:
             raise InputError(
@@ -188,7 +188,8 @@ class Benchmark:
             _room(task, plan, how.summing, tables)
         if self.register is not None:
             register.check_alone(how)
-            register.check(Path(self.register), self.release(data, tuple(tables)), self.min_brands)
+            asked = asked_already(journal, how.seeds[0], next(iter(how.plans))) or tuple(tables)
+            register.check(Path(self.register), self.release(data, asked), self.min_brands)
 
     def release(self, data: DataSet, cohort: tuple[str, ...]) -> Release:
         """What the register keeps of this release."""

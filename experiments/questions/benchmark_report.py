@@ -29,8 +29,6 @@ from fl.tasks.statistics import Statistics
 if TYPE_CHECKING:
     from experiments.questions.inquiry import Inquiry
 
-_WORST = 0.0005  # a rank is compared to a twentieth of a per cent
-
 
 @dataclass(frozen=True, slots=True)
 class _Seen:
@@ -290,7 +288,7 @@ def _costs(rows: Sequence[Row], how: Inquiry) -> Table:
     header = ("Guarantee", "Rank error, mean", "Rank error, worst", "Cells released")
     note = (
         "How far the rank of a released quantile is from the rank it should have, over all numbers "
-        "and quantiles of all cells together; ± half the 95 % interval over seeds."
+        "and quantiles of all customers together; ± half the 95 % interval over seeds."
     )
     return Table("What privacy costs", header, tuple(lines), note)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.journal import Piece
+from experiments.journal import Journal, Piece
 from experiments.questions.asking import Place, ask
 from experiments.questions.study import Findings, Pieces, Tables, piece_of
 from fl.algorithms.kmeans import KMeans, spread_out
@@ -99,7 +99,7 @@ class SegmentStudy:
         """All rows; seeds draw the first centres."""
         return data
 
-    def check(self, how: Inquiry, data: DataSet, tables: Tables) -> None:
+    def check(self, how: Inquiry, data: DataSet, tables: Tables, journal: Journal) -> None:
         """Columns, rules, and enough customers for so many segments."""
         task, customers = self.task(data, self.starts), 0
         for brand, table in tables.items():

@@ -33,6 +33,12 @@ from fl.report.table import Table
 if TYPE_CHECKING:
     from experiments.questions.inquiry import Inquiry
 
+EVALUATION = (
+    "Offline benchmark: what pooling all rows would give was computed with all rows of all brands "
+    "in hand, exactly and without noise, for comparison only. A deployment sees only the counted, "
+    "summed answers of the Query door."
+)
+
 Tables = Mapping[str, BrandTable]
 Pieces = Mapping[str, Mapping[int, Piece]]  # by the guarantee's label and the seed
 
@@ -65,8 +71,11 @@ class Study(Protocol):
     def drawn(self, data: DataSet, seed: int) -> DataSet:
         """The rows that a repetition is about: ``data``, or a sample of it."""
 
-    def check(self, how: Inquiry, data: DataSet, tables: Tables) -> None:
-        """Find every mistake before the output folder is made; raises ``InputError``."""
+    def check(self, how: Inquiry, data: DataSet, tables: Tables, journal: Journal) -> None:
+        """Find every mistake before the output folder is made; raises ``InputError``.
+
+        ``journal`` is empty at a start; where a run is taken up, it says who was asked already.
+        """
 
     def work(self, brands: int) -> int:
         """How many brand-rounds it takes under one guarantee, for the progress bar."""
@@ -98,7 +107,7 @@ def run(how: Inquiry, out: Path, beside: Beside) -> None:
     Raises:
         InputError: a mistake in the config or the data.
     """
-    data, tables = _prepare(how)
+    data, tables = _prepare(how, Journal(out / "work"))
     out.mkdir(parents=True, exist_ok=True)
     record.write(out, _opening(how, data, tables[how.seeds[0]]))
     _finish(out, how, beside, data, tables, began=time.time())
@@ -106,8 +115,9 @@ def run(how: Inquiry, out: Path, beside: Beside) -> None:
 
 def resume(how: Inquiry, out: Path, beside: Beside) -> None:
     """Take up a run that was interrupted."""
-    data, tables = _prepare(how)
-    _finish(out, how, beside, data, tables, began=time.time())
+    began = time.time() - record.taken_up(out)
+    data, tables = _prepare(how, Journal(out / "work"))
+    _finish(out, how, beside, data, tables, began)
 
 
 def show(out: Path, kept: Mapping[str, Any]) -> None:
@@ -117,14 +127,14 @@ def show(out: Path, kept: Mapping[str, Any]) -> None:
     sys.stdout.write(f"{kept['seconds']:.0f} s. Report: {out / 'report.html'}\n")
 
 
-def _prepare(how: Inquiry) -> tuple[DataSet, dict[int, Tables]]:
+def _prepare(how: Inquiry, journal: Journal) -> tuple[DataSet, dict[int, Tables]]:
     with meter(f"{how.experiment}: reading {how.source.name}", 1) as tick:
         data = how.source.load()
         tick(1)
     tables = {}
     for seed in how.seeds:
         tables[seed] = undivided(how.study.drawn(data, seed), how.partition, seed)
-        how.study.check(how, data, tables[seed])
+        how.study.check(how, data, tables[seed], journal)
         for plan in how.plans.values():
             if plan.unit is Unit.CUSTOMER:
                 for table in tables[seed].values():
@@ -192,7 +202,7 @@ def _opening(how: Inquiry, data: DataSet, tables: Tables) -> dict[str, Any]:
         "config": how.values,
         **record.circumstances(),
         "seeds": list(how.seeds),
-        "evaluation": record.EVALUATION,
+        "evaluation": EVALUATION,
         "privacy": {
             "name": plan.name,
             "label": name,

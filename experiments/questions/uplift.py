@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from experiments.journal import Piece
+from experiments.journal import Journal, Piece
 from experiments.questions.asking import Place, ask
 from experiments.questions.study import Findings, Pieces, Tables, piece_of
 from fl.algorithms.counts import Counts
@@ -92,7 +92,7 @@ class UpliftStudy:
         """All rows; under a guarantee, seeds are repetitions of the noise."""
         return data
 
-    def check(self, how: Inquiry, data: DataSet, tables: Tables) -> None:
+    def check(self, how: Inquiry, data: DataSet, tables: Tables, journal: Journal) -> None:
         """Cells of every brand, and customers in every arm overall."""
         if self.learners:
             Targeting(data.schema, None)

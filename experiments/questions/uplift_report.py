@@ -67,7 +67,7 @@ def findings(
         rows += _rows(study, how, data, label, by_seed, brands)
         first = by_seed[how.seeds[0]]
         if how.plans[label].unit is not Unit.NONE and study.draws:
-            held += _holds(study, campaign, label, first)
+            held += _holds(study, campaign, label, first, observational=observed)
     label = next(iter(pieces))
     piece = pieces[label][how.seeds[0]]
     seen = _Counted.of(np.asarray(piece.arrays[f"model/{CELLS}"]), piece.note["noise_std"])
@@ -78,10 +78,11 @@ def findings(
             blocks.append(_forest(seen, arm, name, brands))
     if held:
         header = ("Guarantee, arm, estimate", "Pooled estimate covered", "Truth covered")
+        drawn = "each stratum's" if observed else "the"
         note = (
             f"Of {study.draws} repetitions with fresh noise: how often the 95 % interval holds the "
-            "estimate from pooled rows; and with customers drawn anew from the pooled rates as "
-            "truth as well, how often it holds that truth."
+            f"estimate from pooled rows; and with customers drawn anew from {drawn} pooled rates "
+            "as truth as well, how often it holds that truth."
         )
         blocks.append(Table("Do the intervals hold?", header, tuple(held), note))
     return Findings(_answer(seen, campaign, brands, observational=observed), rows, blocks)
@@ -133,31 +134,37 @@ def _epsilon(plan: Plan) -> float | None:
 
 
 def _holds(
-    study: UpliftStudy, campaign: Campaign, label: str, piece: Piece
+    study: UpliftStudy, campaign: Campaign, label: str, piece: Piece, *, observational: bool
 ) -> list[tuple[str, ...]]:
     """Fresh noise of the plan's public size on the exact counts, and on counts drawn anew.
 
-    This benchmark's own check, with all rows in hand: nothing of it is released by a brand.
+    The counts are drawn from an arm's one rate over all strata, so that both estimators are about
+    the same truth; from each stratum's own rates where these differ by who was treated. This
+    benchmark's own check, with all rows in hand: nothing of it is released by a brand.
     """
     std = float(piece.note["noise_std"])
     exact = np.asarray(piece.arrays["exact/cells"], np.float64)
     truth = _Counted.of(exact, 0.0)
     rng = numpy_generator(0, "do the intervals hold", label)
     n_sa = np.rint(truth.c_sao.sum(2)).astype(int)
-    rates = truth.all_ao[:, 1] / truth.all_ao.sum(1)
+    rate_a = truth.all_ao[:, 1] / truth.all_ao.sum(1)
+    rate_sa = np.broadcast_to(rate_a, n_sa.shape)
+    if observational:
+        rate_sa = truth.c_sao[:, :, 1] / np.maximum(truth.c_sao.sum(2), 1.0)
     lines: list[tuple[str, ...]] = []
     for arm, name in enumerate(campaign.arms, 1):
-        wanted = truth.effects(arm, observational=False)
+        wanted = truth.effects(arm, observational=observational)
+        effect = wanted["stratified"].value if observational else rate_a[arm] - rate_a[0]
         hits = {estimate: np.zeros(2) for estimate in wanted}
         for _ in range(study.draws):
             noise = rng.normal(0, std, exact.shape)
-            y = rng.binomial(n_sa, rates[None, :])
+            y = rng.binomial(n_sa, rate_sa)
             again = np.stack([n_sa - y, y], -1).astype(np.float64)
             anew = np.concatenate([OVERALL * again.sum(0, keepdims=True), STRATUM * again])
             for at, cells in enumerate((exact + noise, anew + noise)):
-                found = _Counted.of(cells, std).effects(arm, observational=False)
+                found = _Counted.of(cells, std).effects(arm, observational=observational)
                 for estimate, e in found.items():
-                    known = (wanted[estimate].value, rates[arm] - rates[0])[at]
+                    known = (wanted[estimate].value, effect)[at]
                     hits[estimate][at] += e.low <= known <= e.high
         for estimate, count in hits.items():
             shares = count / study.draws

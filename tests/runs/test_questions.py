@@ -22,7 +22,7 @@ from experiments.questions.asking import Place, ask
 from experiments.questions.catalog import STUDIES
 from experiments.questions.inquiry import Inquiry
 from experiments.questions.study import Findings, Pieces, Tables, piece_of
-from experiments.journal import Piece
+from experiments.journal import Journal, Piece
 from experiments.run import command
 from fl.algorithms.counts import Counts
 from fl.arrays import Arrays
@@ -81,7 +81,7 @@ class Tallied:
     def drawn(self, data: DataSet, seed: int) -> DataSet:
         return data
 
-    def check(self, how: Inquiry, data: DataSet, tables: Tables) -> None:
+    def check(self, how: Inquiry, data: DataSet, tables: Tables, journal: Journal) -> None:
         data.schema.positives(data.rows)
 
     def work(self, brands: int) -> int:

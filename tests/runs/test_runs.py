@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import re
 from pathlib import Path
 from typing import Any
@@ -14,11 +15,12 @@ import pytest
 from hydra import compose, initialize_config_module
 from omegaconf import OmegaConf
 
-from experiments import arms
+from experiments import arms, compare, record
+from experiments.journal import Piece
 from experiments.learning import Bench
-from experiments.ready import Shelf
+from experiments.ready import Ready, Shelf
 from experiments.run import command
-from experiments.settings import settings
+from experiments.settings import Settings, settings
 from fl import arrays
 from fl.tasks.conversion import ConversionOptions
 from tests import crm
@@ -196,6 +198,55 @@ def test_a_configuration_that_fails_loses_nothing_but_itself(
     assert done == {"rounds=1", "rounds=2"}
     page = Path("out/sweep.html").read_text()
     assert "rounds=0" in page and "<svg" in page
+
+
+def test_a_sweep_that_was_killed_is_taken_up_by_the_same_command(
+    file: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    more = ("-m", "rounds=1,2,3", "seeds=2", "arms=[federated]", "runtime.workers=1")
+    asked, real = crm.options(file, Path("out"), *more), compare.run_seed
+    done: list[tuple[int, int]] = []
+
+    def killed(how: Settings, ready: Ready, seed: int, *rest: Any) -> Piece:
+        if (how.rounds, seed) == (2, 1):
+            raise KeyboardInterrupt
+        done.append((how.rounds, seed))
+        return real(how, ready, seed, *rest)
+
+    with monkeypatch.context() as once:
+        once.setattr(compare, "run_seed", killed)
+        assert command(asked) == 130
+    assert crm.read(Path("out/rounds=2"))["status"] == "running" and not Path("out/sweep.json").exists()
+    before, done[:] = Path("out/rounds=1/run.json").read_bytes(), []
+
+    def counted(how: Settings, ready: Ready, seed: int, *rest: Any) -> Piece:
+        done.append((how.rounds, seed))
+        return real(how, ready, seed, *rest)
+
+    monkeypatch.setattr(compare, "run_seed", counted)
+    assert command(asked) == 0
+    assert done == [(2, 1), (3, 0), (3, 1)]
+    assert Path("out/rounds=1/run.json").read_bytes() == before
+    rows = json.loads(Path("out/sweep.json").read_text())["rows"]
+    assert {(r["configuration"], r["status"]) for r in rows} == {
+        (f"rounds={n}", "finished") for n in (1, 2, 3)
+    }
+    seconds = {r["configuration"]: r["seconds"] for r in rows}
+    assert seconds == {f"rounds={n}": crm.read(Path(f"out/rounds={n}"))["seconds"] for n in (1, 2, 3)}
+    assert command([*asked, "preparation.test=0.4"]) == 2
+    assert "another preparation" in capfd.readouterr().err
+    assert Path("out/rounds=1/run.json").read_bytes() == before
+
+
+def test_a_run_that_is_taken_up_counts_the_time_before_its_last_piece(tmp_path: Path) -> None:
+    record.write(tmp_path, {"config": {}, "seconds": 5.0})
+    (tmp_path / "work").mkdir()
+    for name, at in (("run.json", 1000), ("work/a.npz", 1030), ("work/b.npz", 1010)):
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (at, at))
+    assert record.taken_up(tmp_path) == 35.0
+    assert record.taken_up(tmp_path) == 35.0  # nothing was finished in between
+    assert crm.read(tmp_path) == {"config": {}, "seconds": 35.0}
 
 
 def test_a_fault_in_a_configuration_does_not_lose_the_others(

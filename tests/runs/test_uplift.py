@@ -120,6 +120,23 @@ def test_observational_data_needs_a_named_propensity_and_says_so() -> None:
     assert not any("pooled_counts" in metric for _, _, metric in values("out"))
 
 
+def test_intervals_of_observational_data_are_checked_with_the_estimator_that_is_shown() -> None:
+    """Who is likelier to be called comes more often anyway: pooled rates would call it an effect."""
+    rng, n = np.random.default_rng(1), 6000
+    chance = rng.uniform(0.1, 0.9, n)
+    got = np.where(rng.uniform(size=n) < chance, "call", "nothing")
+    came = (rng.uniform(size=n) < 0.1 + 0.5 * chance).astype(int)
+    shop = rng.choice(["north", "south", "west"], n)
+    rows = pd.DataFrame({"shop": shop, "got": got, "came": came, "chance": chance, "age": 30})
+    rows.to_csv("trial.csv", index=False)
+    observed = OBSERVED.replace("mail, call", "call")
+    assert command(options("out", observed, *SCORED, "privacy.epsilon=8", plan="local")) == 0
+    run = json.loads(Path("out/run.json").read_text())
+    held = next(t for t in run["tables"] if t["title"] == "Do the intervals hold?")
+    assert [line[0] for line in held["lines"]] == ["local-8, call, stratified"]
+    assert all(float(line[2].removesuffix(" %")) >= 80 for line in held["lines"])
+
+
 @pytest.mark.parametrize(
     ("named", "more"),
     [

@@ -12,10 +12,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from clients.node import BrandNode
+from experiments.questions import benchmark_report
 from experiments.run import command
 from fl.audit.cli import command as audit
+from fl.contracts import Reply, Request
 from fl.data.schema import Number, Schema
-from fl.errors import InputError
+from fl.errors import Code, InputError
 from fl.seeds import numpy_generator
 from fl.tasks.records import Segments
 from fl.tasks.statistics import Statistics
@@ -222,3 +225,28 @@ def test_a_repeated_query_over_a_changed_cohort_is_refused(
     Path("releases.jsonl").write_text("{}\n")
     assert command(options(*register, out="e")) == 2
     assert "line 1 of 'releases.jsonl' is no past release" in capfd.readouterr().err
+
+
+def test_a_release_without_one_brand_that_was_interrupted_is_not_its_own_neighbour(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """One brand is silent; killed after the release was registered, before it was published."""
+    real = BrandNode.handle
+
+    def without_one(node: BrandNode[Any], request: Request) -> Reply:
+        return Reply(Code.FAILED) if node.name == "shop-5" else real(node, request)
+
+    asked = options("task.register=releases.jsonl", "runtime.workers=1")
+    with monkeypatch.context() as once:
+        once.setattr(BrandNode, "handle", without_one)
+        once.setattr(benchmark_report, "findings", lambda *of: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            command(asked)
+    assert (
+        read()["status"] == "running" and len(Path("releases.jsonl").read_text().split("\n")) == 2
+    )
+    assert command(["resume=out"]) == 0
+    run = read()
+    assert {a["brand"] for a in run["absent"]} == {"shop-5"} and run["status"] == "finished"
+    assert len(Path("releases.jsonl").read_text().splitlines()) == 1
+    assert "Tuning" not in run["evaluation"] and "all rows" in run["evaluation"]
