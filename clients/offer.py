@@ -55,7 +55,7 @@ def offer_of(raw: bytes, welcome: Welcome, run: str) -> Offer:
         if proposal.run != run or run.rpartition("/")[2] != SignedPlan(content).hash.hex():
             raise Refused(Code.UNKNOWN_PLAN)
         agreed = read(content)
-        expected = agreed.proposal(run.rpartition("/")[0], proposal.requested_by)
+        expected = agreed.proposal(agreed.occasion, proposal.requested_by)
         good = _same(proposal, expected) and counts_on(agreed, len(welcome.brands.names))
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise Refused(Code.BAD_REQUEST) from error

@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl.errors import InputError
+from fl.errors import InputError, Refused
 
 CODES = "Exit codes: 0 done, 1 something is not in order, 2 a mistake in what was asked."
 
@@ -66,6 +66,8 @@ class Program:
             return acts[asked.command](asked)
         except InputError as error:
             return self._mistake(" ".join(str(error).split()))
+        except Refused as refusal:
+            return self._mistake(f"this is refused: {refusal.code}")
         except OSError as error:
             named = f": {error.filename!r}" if error.filename else ""
             text = f"{error.strerror or type(error).__name__}{named}"

@@ -10,7 +10,7 @@ import json
 import secrets
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 import yaml
@@ -23,7 +23,7 @@ from fl.data.columns import column
 from fl.data.schema import Schema
 from fl.doors import Training
 from fl.errors import InputError
-from fl.privacy import PLANS, SECURE_SUMS
+from fl.privacy import PLANS, SECURE_SUMS, CustomerPrivacy
 from fl.privacy.entries import canonical
 from fl.privacy.signing import SigningKey
 from fl.report.files import atomic_write
@@ -97,6 +97,26 @@ def propose(home: Home, values: Mapping[str, Any], requested_by: str) -> RunFile
     atomic_write(files.folder / "offer.json", canonical(json.loads(json.dumps(offer))))
     files.say("new", 0)
     return files
+
+
+def described(files: RunFiles, values: Mapping[str, Any]) -> Iterator[str]:
+    """What was proposed, for the person who did: what brands will be shown, and what to look at."""
+    agreed, proposal = files.agreed, files.proposal
+    plan, brands = agreed.plan, len(cards(files.home))
+    names = [column.name for column in agreed.task.schema.columns]
+    yield f"{proposal.task} of {agreed.task.schema.label} from {', '.join(names)}"
+    summed = f"sums of at least {proposal.brands} of {brands} brands"
+    figure = f"epsilon {proposal.epsilon:.3f} at delta {proposal.delta:g}, {plan.name}"
+    yield f"{agreed.rounds} rounds, {figure}; {summed}"
+    if isinstance(plan, CustomerPrivacy):
+        yield (
+            f"means are over {plan.customers:g} customers of a mean brand (privacy.customers): far "
+            "from the truth, steps are too small or too large; the guarantee stays"
+        )
+        if plan.delta * plan.customers >= 1:
+            yield "WARNING: privacy.delta is not below 1 / customers, so brands will refuse"
+    if values["data"].get("path"):
+        yield "data.path is not read: every brand reads what its own mapping.toml names"
 
 
 def _schema(data: Mapping[str, Any]) -> Schema:

@@ -21,12 +21,17 @@ Propose a run to all enrolled brands, and conduct it: the experiment's config be
 this coordinator signs, every brand checks and signs, and no brand can be asked to deviate from. One
 seed is run; arms, tuning and plans are for benchmarks.
 
+With data=table a run is on columns of your own: data.columns and data.label are what the mapping of
+every brand must offer. No file is read here.
+
 The command follows the run and takes it up again when Flower's server or the coordinator's process
 is lost. Stop following with Ctrl-C; the run goes on.
 
 Examples
   fl-server submit experiment=conversion_deploy --home coordinator
   fl-server submit experiment=conversion_deploy rounds=10 privacy.epsilon=1 --home coordinator
+  fl-server submit experiment=conversion_deploy data=table data.label=converted \\
+    privacy.customers=300 "data.columns={age: {low: 18, high: 90}, city: {values: [north, south]}}"
 """
 
 RESUME = """\
@@ -50,12 +55,17 @@ def _resume_options(parser: argparse.ArgumentParser) -> None:
 
 
 def _submit(asked: argparse.Namespace) -> int:
-    from server.home import Home
-    from server.proposing import composed, propose
+    from fl.errors import InputError
+    from server.home import Home, read_config
+    from server.proposing import composed, described, propose
 
-    options = [*asked.options, "out=unused"]
-    files = propose(Home(asked.home), composed(options), asked.role)
+    home, values = Home(asked.home), composed([*asked.options, "out=unused"])
+    read_config(home)
+    if not (home.superlink / "ready").exists():
+        raise InputError("server", "is not ready", "run fl-server start --proxy beside this")
+    files = propose(home, values, asked.role)
     sys.stdout.write(f"Run {files.run}\n")
+    sys.stdout.write("".join(f"  {line}\n" for line in described(files, values)))
     return conducted(files, detach=asked.detach)
 
 

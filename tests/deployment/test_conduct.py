@@ -26,8 +26,9 @@ from server.conduct import LONGEST, Conduct
 from server.daemons import Daemon
 from server.files import RunFiles
 from server.home import Home
+from server.proposing import composed, described, propose
 from server.roster import cards, roster
-from tests.deployment.small import BRANDS, offered, world
+from tests.deployment.small import BRANDS, VALUES, offered, world
 
 
 @pytest.fixture(scope="module")
@@ -262,3 +263,38 @@ def test_a_flower_command_that_hangs_or_babbles_is_an_error_to_act_on(
         superlink.flower_status(Home(place.server), "1")
     with pytest.raises(InputError, match="Loading"):
         superlink.submit(Home(place.server), "a/run")
+
+
+OWN = [
+    *("experiment=conversion_deploy", "data=table", "data.label=converted", "rounds=20"),
+    "data.columns={age: {low: 18, high: 90}, city: {values: [north, south]}}",
+]
+
+
+def test_a_run_on_columns_of_ones_own_is_signed_and_shown_as_brands_see_it(place: World) -> None:
+    options = [*OWN, "privacy.customers=300", "data.path=none.csv", "out=unused"]
+    values = composed(options)
+    files = propose(Home(place.server), values, "operator")
+    assert files.proposal.is_signed()
+    assert files.proposal.columns == ("age", "city", "converted")
+    shown = list(described(files, values))
+    assert shown[0] == "conversion of converted from age, city"
+    epsilon = f"epsilon {files.proposal.epsilon:.3f} at delta 1e-05"
+    assert shown[1] == f"20 rounds, {epsilon}, distributed; sums of at least 3 of 4 brands"
+    assert shown[2].startswith("means are over 300 customers of a mean brand")
+    assert shown[3].startswith("data.path is not read")
+    assert len(shown) == 4
+
+
+def test_a_delta_that_brands_of_that_size_refuse_is_said_before_they_do(place: World) -> None:
+    values = {**VALUES, "privacy": {**VALUES["privacy"], "customers": 1e5}}
+    shown = list(described(propose(Home(place.server), values, "operator"), values))
+    assert any(line.startswith("WARNING: privacy.delta") for line in shown)
+
+
+def test_nothing_is_proposed_while_no_server_is_there_to_carry_it(
+    place: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert server(["submit", *OWN, "--home", str(place.server)]) == 2
+    assert "server: is not ready" in capsys.readouterr().err
+    assert not list((place.server / "runs").iterdir())

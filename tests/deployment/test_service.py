@@ -274,6 +274,19 @@ def test_an_offer_of_a_stranger_is_refused(place: World, nodes: dict[str, Servic
     assert reply.code is Code.POLICY_COORDINATOR
 
 
+@pytest.mark.parametrize("name", ["other", "small/more", "small.more"])
+def test_a_content_is_agreed_to_under_its_own_name_only(
+    place: World, nodes: dict[str, Service], name: str
+) -> None:
+    """Another name would be another run to the ledger; signatures cover the content alone."""
+    files = offered(place)
+    offer, run = json.loads(files.offer), f"{name}/{files.run.rpartition('/')[2]}"
+    key = SigningKey.load(files.home.key("signing.pem"))
+    offer["proposal"] = replace(files.proposal, run=run).signed(key).to_json()
+    reply = nodes["a"].answer(run, Request("offer", 1, {}, {"offer": canonical(offer)}))
+    assert reply.code is Code.UNKNOWN_PLAN
+
+
 def test_an_offer_for_another_roster_is_refused(place: World, nodes: dict[str, Service]) -> None:
     files = offered(place)
     offer = {**json.loads(files.offer), "roster": "0" * 64}

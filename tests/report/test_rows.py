@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -146,6 +148,21 @@ def test_a_failed_write_leaves_the_old_file(
         module.atomic_write(path, b"new")
     assert path.read_text() == "[]\n"
     assert [p.name for p in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_a_file_is_as_open_as_the_umask_allows_which_nothing_touches(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0o027)
+    try:
+        with monkeypatch.context() as patched:
+            patched.delattr("os.umask")  # other threads make files meanwhile
+            module.atomic_write(tmp_path / "open", b"1")
+            module.atomic_write(tmp_path / "secret", b"2", private=True)
+    finally:
+        assert os.umask(before) == 0o027
+    modes = {p.name: stat.S_IMODE(p.stat().st_mode) for p in tmp_path.iterdir()}
+    assert modes == {"open": 0o640, "secret": 0o600}
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=6))
