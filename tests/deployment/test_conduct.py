@@ -6,6 +6,7 @@ import json
 import shutil
 import signal
 import sys
+import threading
 import time
 from collections.abc import Iterator, Mapping
 from functools import partial
@@ -180,6 +181,18 @@ def test_a_run_that_is_lost_again_and_again_without_a_round_stops(
     assert "3 times without a finished round" in str(files.status()["why"])
     assert submit._again(files, losses) == ""
     assert len(submitted) == 4
+
+
+def test_who_follows_a_run_sees_whom_it_waits_for(
+    place: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    files, stop = offered(place), threading.Event()
+    files.say("offered", 0, brands={"a": "ok", "b": Code.SILENT, "c": Code.POLICY_APPROVAL})
+    monkeypatch.setattr(superlink, "submit", lambda home, run: "7")
+    monkeypatch.setattr(stop, "wait", lambda seconds: stop.set())
+    assert submit.conducted(files, detach=False, stop=stop) == 0
+    waiting = "waiting for b (brand.silent), c (policy.approval)"
+    assert f"  offered, round 0 of 4; {waiting}\n" in capsys.readouterr().out
 
 
 @pytest.fixture
