@@ -20,6 +20,12 @@ from fl.report.files import atomic_write
 from server.home import Home
 
 
+def statuses(home: Home) -> dict[str, dict[str, object]]:
+    """What every run said last, by the name of its folder."""
+    found = sorted(home.runs.glob("*/status.json"))
+    return {path.parent.name: dict(json.loads(path.read_bytes())) for path in found}
+
+
 @dataclass(frozen=True)
 class RunFiles:
     """``runs/NAME.HASH/`` of a run whose id is ``NAME/HASH``."""

@@ -56,7 +56,7 @@ def _act(asked: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     failures, pause = 0, 1.0
-    with Health(service) as health:
+    with Health(service).served() as health:
         while not stop.is_set():
             try:
                 with connected(home, service.welcome) as fleet:

@@ -135,6 +135,9 @@ class World:
         port = free_port()
         address = f"127.0.0.1:{free_port() if self.proxy else port}"
         self._server("init", "--address", address, "--superlink-port", str(port))
+        settings = self.server / "server.toml"
+        ports = settings.read_text().replace("health = 9102", f"health = {free_port()}")
+        settings.write_text(ports)
         first = ["--new-federation-key"]
         for brand in self.brands:
             home = self.node(brand)

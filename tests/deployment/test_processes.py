@@ -31,7 +31,7 @@ from fl.privacy.signing import SigningKey
 from fl.welcome import load_card, load_welcome, to_bytes
 from server.checkpoint import Checkpoint
 from server.files import RunFiles
-from server.home import Home
+from server.home import Home, read_config
 from server.proposing import propose
 from tests import postgres
 from tests.deployment.hostile import LIES
@@ -466,6 +466,11 @@ def test_health_and_metrics_are_there_and_say_nothing_private(place: World) -> N
         page = answer.read().decode()
     assert "fl_node_connected 1" in page
     assert re.search(r'fl_node_replies_total\{code="ok"\} [1-9]', page)
+    port = read_config(Home(place.server)).health
+    with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+        assert answer.status == 200
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert "fl_server_brands 4" in answer.read().decode()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")
