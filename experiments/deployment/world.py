@@ -221,11 +221,6 @@ class World:
     def _said(self, name: str, text: str) -> bool:
         return text in self.log(name).read_text()
 
-    def run_folder(self) -> Path:
-        """Of the newest run."""
-        found = sorted((self.server / "runs").iterdir(), key=lambda p: p.stat().st_mtime)
-        return found[-1]
-
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """End one process that this world has started, without letting it say goodbye."""
         process = self.processes.pop(name)
