@@ -6,7 +6,7 @@
 - ``welcome/``      what each of them is sent
 - ``bundle/``       the thin Flower app that names the installed package
 - ``asks/``         what brands have sent that want a new run
-- ``runs/RUN/``     plan, signatures, checkpoint, transcript, model
+- ``runs/RUN/``     plan, signatures, checkpoint, transcript, log, model
 - ``superlink/``    Flower's own files
 """
 

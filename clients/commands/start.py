@@ -44,9 +44,9 @@ def _act(asked: argparse.Namespace) -> int:
     from clients.app import answered
     from clients.health import Health
     from clients.home import Home
-    from clients.logs import start_logging
     from clients.service import opened
     from clients.supernode import connected, serve
+    from fl.logs import start_logging
 
     logging.getLogger("flwr").propagate = False
     start_logging()

@@ -40,6 +40,7 @@ def leaks(world: World, private: Iterable[bytes]) -> list[str]:
             text = (world.node(brand) / "keys" / name).read_bytes().splitlines()
             needles.add(text[1])
     logs = [*world.folder.glob("*.log"), *(world.server / "superlink").glob("*.log")]
+    logs += (world.server / "runs").glob("*/log.jsonl")
     return [
         f"{log.name}: {needle[:12]!r}"
         for log in logs

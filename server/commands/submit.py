@@ -139,7 +139,7 @@ def _again(files: RunFiles, losses: Losses) -> str:
     if losses.hopeless(files.number):
         why = f"Flower's run was lost {MOST_LOST} times without a finished round"
         with files.held():
-            files.stop(f"{why}; see {files.home.superlink / 'superlink.log'}")
+            files.stop(f"{why}; see {files.log} and {files.home.superlink / 'superlink.log'}")
         return ""
     sys.stdout.write("  lost; taking it up again\n")
     sys.stdout.flush()

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import shutil
 import signal
 import sys
@@ -19,6 +21,7 @@ from experiments.deployment.rehearsal import conduct, services
 from experiments.deployment.world import World
 from fl.contracts import Reply, Request
 from fl.errors import Code, InputError, Lost
+from fl.logs import start_logging
 from fl.welcome import Card, load_card
 from server import superlink
 from server.cli import command as server
@@ -152,6 +155,29 @@ def test_an_unexpected_error_stops_a_run_and_a_lost_server_does_not(place: World
     assert (said["state"], said["number"]) == ("stopped", 1)
     assert "unexpected KeyError" in str(said["why"])
     assert "zq-cell" not in str(said["why"])
+
+
+def test_a_runs_log_says_what_happened_in_json_and_no_exceptions_text(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    files = offered(place, rounds=1)
+    kept, level = list(logging.root.handlers), logging.root.level
+    try:
+        start_logging(files.log)
+        with pytest.raises(KeyError), files.conducted():
+            raise KeyError("zq-cell")
+        conduct(files, nodes)
+    finally:
+        for handler in logging.root.handlers:
+            handler.close()
+        logging.root.handlers[:] = kept
+        logging.root.setLevel(level)
+    lines = [json.loads(line) for line in files.log.read_text().splitlines()]
+    assert any(line.get("exception") == "KeyError" and line["at"] for line in lines)
+    messages = [line["message"] for line in lines if line["logger"] == "server.conduct"]
+    assert messages[0].startswith("offer: {'a': 'ok'")
+    assert re.fullmatch(r"round 1: [0-9.]+ s, absent: nobody", messages[-1])
+    assert "zq-cell" not in files.log.read_text()
 
 
 def test_a_run_of_another_version_stops_with_what_to_do(

@@ -499,7 +499,7 @@ def test_a_run_without_a_secure_sum_is_possible_where_all_noise_is_the_brands(
 def test_nothing_private_is_in_a_log(
     place: World, nodes: dict[str, Service], caplog: pytest.LogCaptureFixture
 ) -> None:
-    from clients.logs import JsonLines
+    from fl.logs import JsonLines
     from tests.deployment.small import SECRET
 
     path = place.node("a") / "tables/examples.parquet"
