@@ -29,6 +29,19 @@ def statuses(home: Home) -> dict[str, dict[str, object]]:
     return {path.parent.name: dict(json.loads(path.read_bytes())) for path in found}
 
 
+def stands(said: Mapping[str, object]) -> str:
+    """What a status says, for people: how far a run is, and whom an offer still waits for.
+
+    >>> stands({"state": "offered", "number": 0, "rounds": 9, "brands": {"a": "ok", "b": "x"}})
+    'offered, round 0 of 9; waiting for b (x)'
+    """
+    line = f"{said['state']}, round {said['number']} of {said.get('rounds', '?')}"
+    brands = said.get("brands")
+    known = brands if isinstance(brands, dict) else {}
+    left = [f"{name} ({code})" for name, code in sorted(known.items()) if code != "ok"]
+    return f"{line}; waiting for {', '.join(left)}" if left and "why" not in said else line
+
+
 @dataclass(frozen=True)
 class RunFiles:
     """``runs/NAME.HASH/`` of a run whose id is ``NAME/HASH``."""

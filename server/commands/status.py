@@ -24,7 +24,7 @@ Example
 
 def _act(asked: argparse.Namespace) -> int:
     from server.certificates import days_left
-    from server.files import statuses
+    from server.files import stands, statuses
     from server.home import Home, read_config
     from server.roster import URGENT, cards, roster
 
@@ -40,8 +40,9 @@ def _act(asked: argparse.Namespace) -> int:
     if enrolled:
         sys.stdout.write(f"  roster {roster(enrolled).hash.hex()}\n")
     for name, one in statuses(home).items():
-        stands = f"{one['state']}, round {one['number']} of {one['rounds']}"
-        sys.stdout.write(f"  run {name}: {stands}\n")
+        sys.stdout.write(f"  run {name}: {stands(one)}\n")
+        if "why" in one:
+            sys.stdout.write(f"    {one['why']}\n")
     urgent = sorted(name for name, left in days.items() if left < URGENT)
     if urgent:
         sys.stdout.write(f"Renew now (fl-server renew): {', '.join(urgent)}\n")

@@ -90,6 +90,7 @@ def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = N
     import time
 
     from fl.errors import InputError
+    from server.files import stands
     from server.superlink import flower_status, submit
 
     sys.stdout.flush()
@@ -101,8 +102,7 @@ def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = N
     losses = Losses()
     while not stop.is_set():
         said = files.status()
-        line = f"{said['state']}, round {said['number']} of {said.get('rounds', '?')}"
-        line += _waiting(said.get("brands"))
+        line = stands(said)
         if line != shown:
             sys.stdout.write(f"  {line}\n")
             sys.stdout.flush()
@@ -121,13 +121,6 @@ def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = N
                 continue  # the server is away; fl-server start brings it back
         stop.wait(0.5)
     return 0
-
-
-def _waiting(said: object) -> str:
-    """Whom an offer still waits for."""
-    brands = said if isinstance(said, dict) else {}
-    left = [f"{name} ({code})" for name, code in sorted(brands.items()) if code != "ok"]
-    return f"; waiting for {', '.join(left)}" if left else ""
 
 
 def _again(files: RunFiles, losses: Losses) -> str:

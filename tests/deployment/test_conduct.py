@@ -115,14 +115,17 @@ def test_a_brand_that_is_away_is_asked_as_often_as_ever_and_named(
     assert "is refused by b (policy.plan); no answer yet from a, c." in why
 
 
-def test_a_run_that_was_offered_to_another_roster_is_not_taken_up(
-    place: World, nodes: dict[str, Service]
+def test_a_run_that_was_offered_to_another_roster_is_not_taken_up_and_status_says_why(
+    place: World, nodes: dict[str, Service], capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = offered(place)
     (place.server / "brands/d.json").unlink()
     with pytest.raises(InputError, match="another roster"):
         conduct(files, nodes)
     assert files.status()["state"] == "stopped"
+    assert server(["status", "--home", str(place.server)]) == 0
+    said = capsys.readouterr().out
+    assert "stopped, round 0 of 4\n    run: was offered to another roster" in said
 
 
 def test_a_second_coordinator_leaves_what_the_first_one_says(
