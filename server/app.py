@@ -8,6 +8,7 @@ run of the same name.
 
 from __future__ import annotations
 
+import logging
 import os
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def main(grid: Grid, context: Context) -> None:
     home = Home(Path(os.environ.get("FL_SERVER_HOME") or "fl-server"))
     files = RunFiles(home, str(context.run_config["run"]))
     start_logging(files.log)
+    logging.getLogger("flwr").propagate = False  # it has a log of its own
     with files.conducted():
         config, brands = read_config(home), roster(cards(home))
         patience = Patience(config.reply, config.resend)
