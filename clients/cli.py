@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from clients.commands import (
@@ -46,7 +45,6 @@ With your own data and a model, at any time
 PROGRAM = Program(
     "fl-node",
     ABOUT,
-    ("FL_NODE_HOME", "fl-node"),
     (
         init.COMMAND,
         join.COMMAND,
@@ -61,12 +59,13 @@ PROGRAM = Program(
         refresh.COMMAND,
         ask.COMMAND,
     ),
+    ("FL_NODE_HOME", "fl-node"),
 )
 
 
 def main() -> None:
     """The command line."""
-    sys.exit(command(sys.argv[1:]))
+    PROGRAM.main()
 
 
 def command(arguments: Sequence[str]) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -180,12 +180,11 @@ class Course:
         }
         summing = fitted(self.summing, plan, kinds, first)
         if isinstance(summing, BrandAgg):
-            rules = replace(summing)
             try:
-                rules.check(brands)
+                summing.check(brands)
             except ValueError as error:
                 raise InputError("secure_sum", str(error).rstrip("."), "change it") from error
-            made = draft(rules, run=run, first=first, coordinator=coordinator, course=course)
+            made = draft(summing, run=run, first=first, coordinator=coordinator, course=course)
             content: Mapping[str, object] = made.content
         else:
             content = {

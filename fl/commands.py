@@ -26,7 +26,7 @@ class Command:
         name: as typed.
         summary: one line for the list.
         about: the help text, with an example.
-        options: adds the arguments; ``--home`` is there already.
+        options: adds the arguments; ``--home`` is there already, if the program has one.
         act: does it and returns the exit code; ``asked.home`` is the folder.
     """
 
@@ -43,14 +43,19 @@ class Program:
 
     Attributes:
         name, about: for the help.
-        home: name of the environment variable that gives the folder, and its default.
         commands: in the order of the help.
+        home: name of the environment variable that gives the folder, and its default; None for a
+            program without one.
     """
 
     name: str
     about: str
-    home: tuple[str, str]
     commands: tuple[Command, ...]
+    home: tuple[str, str] | None = None
+
+    def main(self) -> None:
+        """The command line."""
+        sys.exit(self.run(sys.argv[1:]))
 
     def run(self, arguments: Sequence[str]) -> int:
         """Run ``arguments`` and return the exit code."""
@@ -90,7 +95,6 @@ class Program:
         inner = parser.add_subparsers(
             title="commands", metavar="COMMAND", dest="command", required=True
         )
-        variable, default = self.home
         for command in self.commands:
             one = inner.add_parser(
                 command.name,
@@ -99,13 +103,15 @@ class Program:
                 epilog=CODES,
                 formatter_class=shape,
             )
-            one.add_argument(
-                "--home",
-                type=Path,
-                metavar="DIR",
-                default=Path(os.environ.get(variable) or default),
-                help=f"its folder (default: ${variable}, else ./{default})",
-            )
+            if self.home is not None:
+                variable, default = self.home
+                one.add_argument(
+                    "--home",
+                    type=Path,
+                    metavar="DIR",
+                    default=Path(os.environ.get(variable) or default),
+                    help=f"its folder (default: ${variable}, else ./{default})",
+                )
             command.options(one)
         return parser, {command.name: command.act for command in self.commands}
 

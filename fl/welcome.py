@@ -133,7 +133,7 @@ def load_welcome(path: Path) -> Welcome:
     """
     remedy = "take it up with fl-node join"
     try:
-        match json.loads(path.read_bytes()):
+        match values := json.loads(path.read_bytes()):
             case {
                 "name": str(),
                 "address": str(),
@@ -145,7 +145,6 @@ def load_welcome(path: Path) -> Welcome:
                 "bundles": list(bundles),
                 **rest,
             } if not rest:
-                values = json.loads(path.read_bytes())
                 Roster.from_json(roster)
                 return Welcome(**{**values, "bundles": tuple(str(b) for b in bundles)})
     except (OSError, ValueError, TypeError) as error:

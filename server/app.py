@@ -16,6 +16,7 @@ from flwr.app import Context
 from flwr.serverapp import Grid, ServerApp
 
 from fl.federation.flower import FlowerFederation, Patience
+from fl.logs import start_logging
 from server.conduct import Conduct
 from server.files import RunFiles
 from server.home import Home, read_config
@@ -28,9 +29,10 @@ app = ServerApp()
 @app.main()
 def main(grid: Grid, context: Context) -> None:
     """Conduct the run that the configuration names."""
-    logging.basicConfig(level=logging.INFO)
     home = Home(Path(os.environ.get("FL_SERVER_HOME") or "fl-server"))
     files = RunFiles(home, str(context.run_config["run"]))
+    start_logging(files.log)
+    logging.getLogger("flwr").propagate = False  # it has a log of its own
     with files.conducted():
         config, brands = read_config(home), roster(cards(home))
         patience = Patience(config.reply, config.resend)

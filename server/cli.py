@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Sequence
 
 from fl.commands import Program
@@ -26,7 +25,6 @@ From zero to the first run
 PROGRAM = Program(
     "fl-server",
     ABOUT,
-    ("FL_SERVER_HOME", "fl-server"),
     (
         init.COMMAND,
         enrol.COMMAND,
@@ -38,12 +36,13 @@ PROGRAM = Program(
         status.COMMAND,
         renew.COMMAND,
     ),
+    ("FL_SERVER_HOME", "fl-server"),
 )
 
 
 def main() -> None:
     """The command line."""
-    sys.exit(command(sys.argv[1:]))
+    PROGRAM.main()
 
 
 def command(arguments: Sequence[str]) -> int:

@@ -89,6 +89,7 @@ class Conduct:
         """Ask until every brand has said OK; a refusal that waiting cannot mend stops the run."""
         kind = "offer" if "offer" in config else "begin"
         said: dict[NodeId, Code] = {}
+        words: dict[NodeId, str] = {}
         deadline, pause = time.monotonic() + self.approval, self.pause
         while True:
             left = {n: r for n, r in self._all(kind, config).items() if said.get(n) != Code.OK}
@@ -96,7 +97,9 @@ class Conduct:
             said |= {n: replies[n].code if n in replies else Code.SILENT for n in left}
             if kind == "offer":
                 said |= self._signed(replies)
-            words = {node: str(code) for node, code in sorted(said.items())}
+            before, words = words, {node: str(code) for node, code in sorted(said.items())}
+            if words != before:
+                _log.info("%s: %s", kind, words)
             refused = {n: c for n, c in said.items() if c is not Code.OK and c not in _PATIENT}
             self.files.say("refused" if refused else state, self.files.number, brands=words)
             if refused:
@@ -155,14 +158,15 @@ class Conduct:
             except NoAnswer as failure:
                 void += 1
                 number = progress.number + 1
-                absent = [Absence(number, n, c) for n, c in sorted(failure.absent.items())]
-                progress = replace(progress, number=number, absences=(*progress.absences, *absent))
+                gone = [Absence(number, n, c) for n, c in sorted(failure.absent.items())]
+                progress = replace(progress, number=number, absences=(*progress.absences, *gone))
             keeper.store(progress, log)
             trips.clear()
             taken = round(time.monotonic() - began, 3)
             files.say("running", progress.number, seconds=taken, void=void)
             files.took(taken)
-            _log.info("round %d: %.1f s", progress.number, taken)
+            absent = {a.brand: a.code for a in progress.absences if a.number == progress.number}
+            _log.info("round %d: %.1f s, absent: %s", progress.number, taken, absent or "nobody")
             if void >= MOST_VOID:
                 raise InputError("run", f"{void} rounds in a row had no sum", "resume it later")
         return progress

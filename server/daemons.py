@@ -22,15 +22,22 @@ class Daemon:
         line: its command.
         log: where what it says is appended.
         env: its environment.
+        falls: how often it ended by itself.
     """
 
     name: str
     line: Sequence[str]
     log: Path
     env: Mapping[str, str]
+    falls: int = 0
     _process: subprocess.Popen[bytes] | None = None
     _started: float = -math.inf
     _reported: float = -math.inf
+
+    @property
+    def running(self) -> bool:
+        """Whether it runs now."""
+        return self._process is not None and self._process.poll() is None
 
     def keep(self) -> str:
         """Start it where it does not run; what a person should know, or nothing."""
@@ -42,6 +49,7 @@ class Daemon:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(self.line, stdout=log, stderr=log, env=self.env)
         self._started = now
+        self.falls += fell is not None
         if fell is None or now - self._reported < _QUIET:
             return ""
         self._reported = now

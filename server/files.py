@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import logging
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -18,6 +19,27 @@ from fl.privacy.proposal import Proposal
 from fl.privacy.secagg.identity import SignedPlan
 from fl.report.files import atomic_write
 from server.home import Home
+
+_log = logging.getLogger(__name__)
+
+
+def statuses(home: Home) -> dict[str, dict[str, object]]:
+    """What every run said last, by the name of its folder."""
+    found = sorted(home.runs.glob("*/status.json"))
+    return {path.parent.name: dict(json.loads(path.read_bytes())) for path in found}
+
+
+def stands(said: Mapping[str, object]) -> str:
+    """What a status says, for people: how far a run is, and whom an offer still waits for.
+
+    >>> stands({"state": "offered", "number": 0, "rounds": 9, "brands": {"a": "ok", "b": "x"}})
+    'offered, round 0 of 9; waiting for b (x)'
+    """
+    line = f"{said['state']}, round {said['number']} of {said.get('rounds', '?')}"
+    brands = said.get("brands")
+    known = brands if isinstance(brands, dict) else {}
+    left = [f"{name} ({code})" for name, code in sorted(known.items()) if code != "ok"]
+    return f"{line}; waiting for {', '.join(left)}" if left and "why" not in said else line
 
 
 @dataclass(frozen=True)
@@ -36,6 +58,11 @@ class RunFiles:
     def transcript(self) -> Path:
         """Of its secure sums; sums and first state are beside it."""
         return self.folder / "transcript.jsonl"
+
+    @property
+    def log(self) -> Path:
+        """What its coordinator did, as JSON lines."""
+        return self.folder / "log.jsonl"
 
     @property
     def checkpoint(self) -> Path:
@@ -129,14 +156,16 @@ class RunFiles:
                 raise InputError("RUN", "is done already", "see its model.npz")
             try:
                 yield
-            except Lost:
+            except Lost as error:
+                _log.warning("Flower's server is away: %s", error)
                 raise
             except InputError as error:
+                _log.warning("stopped: %s", error)
                 self.stop(str(error))
                 raise
             except Exception as error:
-                log = self.home.superlink / "superlink.log"
-                self.stop(f"unexpected {type(error).__name__}; see {log}")
+                _log.exception("stopped")
+                self.stop(f"unexpected {type(error).__name__}; see {self.log}")
                 raise
 
     @contextmanager

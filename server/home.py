@@ -6,7 +6,7 @@
 - ``welcome/``      what each of them is sent
 - ``bundle/``       the thin Flower app that names the installed package
 - ``asks/``         what brands have sent that want a new run
-- ``runs/RUN/``     plan, signatures, checkpoint, transcript, model
+- ``runs/RUN/``     plan, signatures, checkpoint, transcript, log, model
 - ``superlink/``    Flower's own files
 """
 
@@ -24,6 +24,9 @@ address = "{address}"           # host:port at which brands reach the fleet path
 
 [superlink]                     # on loopback: whoever reaches this port may submit runs
 port = {port}
+
+[ports]                         # on loopback as well
+health = 9102                   # /health and /metrics of fl-server start; 0: none
 
 [patience]                      # seconds
 reply = 120.0                   # a brand may take so long for one step of a round
@@ -85,11 +88,13 @@ class ServerConfig:
     Attributes:
         address: ``host:port`` that brands are told.
         port: of the SuperLink, on loopback.
+        health: port on loopback, or 0 for none.
         reply, resend, approval: seconds to wait.
     """
 
     address: str
     port: int
+    health: int
     reply: float
     resend: float
     approval: float
@@ -103,9 +108,11 @@ def read_config(home: Home) -> ServerConfig:
     """
     file = settings_of(f"server.toml {home.config}", home.config, "make one with fl-server init")
     superlink, patience = file.table("superlink"), file.table("patience")
+    ports = file.table("ports", optional=True)  # homes of earlier versions have none
     config = ServerConfig(
         address=file.text("address"),
         port=superlink.whole("port"),
+        health=ports.whole("health") if "health" in ports.left() else 0,
         reply=patience.number("reply"),
         resend=patience.number("resend"),
         approval=patience.number("approval"),

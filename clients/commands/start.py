@@ -44,9 +44,9 @@ def _act(asked: argparse.Namespace) -> int:
     from clients.app import answered
     from clients.health import Health
     from clients.home import Home
-    from clients.logs import start_logging
     from clients.service import opened
     from clients.supernode import connected, serve
+    from fl.logs import start_logging
 
     logging.getLogger("flwr").propagate = False
     start_logging()
@@ -56,7 +56,7 @@ def _act(asked: argparse.Namespace) -> int:
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     failures, pause = 0, 1.0
-    with Health(service) as health:
+    with Health(service).served() as health:
         while not stop.is_set():
             try:
                 with connected(home, service.welcome) as fleet:

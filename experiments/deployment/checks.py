@@ -8,9 +8,7 @@ from pathlib import Path
 from experiments.deployment.world import World
 from fl.audit.deployed import audit_deployed
 from fl.audit.folder import as_text
-from fl.audit.verify import audit_ledger
-from fl.events import PrivacyEvent
-from fl.privacy.accounting import both
+from fl.audit.verify import audit_ledger, recomputed
 from fl.welcome import load_card
 from server.files import RunFiles
 
@@ -22,19 +20,13 @@ def audited(world: World, files: RunFiles, say: Callable[[str], None]) -> bool:
     good = found.holds
     for brand in world.brands:
         key = load_card(world.node(brand) / "card.json").ledger
-        audit = audit_ledger(world.node(brand) / "ledger.jsonl", figures, public_key=key)
+        audit = audit_ledger(world.node(brand) / "ledger.jsonl", recomputed, public_key=key)
         run = next(row for row in audit.runs if row.run == files.run)
         word = "PASS" if audit.holds else "FAIL"
         spent = f"{run.rounds} rounds committed, epsilon {run.committed['pld']:.3f} (PLD)"
         say(f"{word}  ledger of {brand}: {spent}, {run.state}")
         good = good and audit.holds
     return good
-
-
-def figures(event: PrivacyEvent, delta: float) -> dict[str, float]:
-    """Every accountant's figure."""
-    found = both(event, delta)
-    return {"pld": found.pld, "prv": found.prv, "rdp": found.rdp}
 
 
 def leaks(world: World, private: Iterable[bytes]) -> list[str]:
@@ -48,6 +40,7 @@ def leaks(world: World, private: Iterable[bytes]) -> list[str]:
             text = (world.node(brand) / "keys" / name).read_bytes().splitlines()
             needles.add(text[1])
     logs = [*world.folder.glob("*.log"), *(world.server / "superlink").glob("*.log")]
+    logs += (world.server / "runs").glob("*/log.jsonl")
     return [
         f"{log.name}: {needle[:12]!r}"
         for log in logs

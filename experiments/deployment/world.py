@@ -135,6 +135,9 @@ class World:
         port = free_port()
         address = f"127.0.0.1:{free_port() if self.proxy else port}"
         self._server("init", "--address", address, "--superlink-port", str(port))
+        settings = self.server / "server.toml"
+        ports = settings.read_text().replace("health = 9102", f"health = {free_port()}")
+        settings.write_text(ports)
         first = ["--new-federation-key"]
         for brand in self.brands:
             home = self.node(brand)
@@ -217,11 +220,6 @@ class World:
 
     def _said(self, name: str, text: str) -> bool:
         return text in self.log(name).read_text()
-
-    def run_folder(self) -> Path:
-        """Of the newest run."""
-        found = sorted((self.server / "runs").iterdir(), key=lambda p: p.stat().st_mtime)
-        return found[-1]
 
     def kill(self, name: str, number: int = signal.SIGKILL) -> None:
         """End one process that this world has started, without letting it say goodbye."""

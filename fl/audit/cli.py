@@ -9,9 +9,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from fl.commands import Command, Program
+
 if TYPE_CHECKING:
-    from fl.audit.verify import Figures
-    from fl.events import PrivacyEvent
+    from fl.audit.folder import RunAudit
 
 ABOUT = """\
 fl-audit: was every use of the customers' data booked, allowed and rightly computed?
@@ -79,66 +80,17 @@ Example
   fl-audit transcript runs/privacy_utility
 """
 
-CODES = "Exit codes: 0 all in order, 1 something is not, 2 a mistake in what was asked."
-
 _HEX = re.compile(r"[0-9a-f]{64}")
 
 
-def main() -> None:
-    """The command line."""
-    sys.exit(command(sys.argv[1:]))
+def _ledger_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("file", type=Path, metavar="FILE", help="the brand's ledger.jsonl")
+    parser.add_argument("--key", type=_hex, metavar="PUBLICKEY", help="64 hex digits")
+    parser.add_argument("--head", type=_hex, metavar="HEX", help="64 hex digits")
 
 
-def command(arguments: Sequence[str]) -> int:
-    """Run ``arguments`` and return the exit code."""
-    parser = _parser()
-    if not arguments:
-        parser.print_help()
-        return 0
-    try:
-        asked = parser.parse_args(arguments)
-    except SystemExit as stop:  # argparse has said why, or printed its help
-        return int(stop.code or 0)
-    if asked.command in ("epsilon", "transcript"):
-        return _run(asked.command, asked.folder)
-    return _ledger(asked.file, asked.key, asked.head)
-
-
-def _parser() -> argparse.ArgumentParser:
-    shape = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser(
-        "fl-audit", description=ABOUT, epilog=CODES, formatter_class=shape
-    )
-    commands = parser.add_subparsers(
-        title="commands", metavar="COMMAND", dest="command", required=True
-    )
-    ledger = commands.add_parser(
-        "ledger",
-        help="check a ledger and recompute every epsilon in it",
-        description=LEDGER,
-        epilog=CODES,
-        formatter_class=shape,
-    )
-    ledger.add_argument("file", type=Path, metavar="FILE", help="the brand's ledger.jsonl")
-    ledger.add_argument("--key", type=_hex, metavar="PUBLICKEY", help="64 hex digits")
-    ledger.add_argument("--head", type=_hex, metavar="HEX", help="64 hex digits")
-    epsilon = commands.add_parser(
-        "epsilon",
-        help="recompute every epsilon that a run states, and compare it with the ledgers",
-        description=EPSILON,
-        epilog=CODES,
-        formatter_class=shape,
-    )
-    transcript = commands.add_parser(
-        "transcript",
-        help="verify every secure sum of a run, and recompute its models from them",
-        description=TRANSCRIPT,
-        epilog=CODES,
-        formatter_class=shape,
-    )
-    for of_a_run in (epsilon, transcript):
-        of_a_run.add_argument("folder", type=Path, metavar="DIR", help="of a finished run")
-    return parser
+def _run_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("folder", type=Path, metavar="DIR", help="of a finished run")
 
 
 def _hex(text: str) -> str:
@@ -147,48 +99,78 @@ def _hex(text: str) -> str:
     return text.lower()
 
 
-def _ledger(path: Path, key: str | None, head: str | None) -> int:
-    try:
-        path.open("rb").close()
-    except OSError as error:
-        sys.stderr.write(f"fl-audit: {path}: {error.strerror}. To fix it: check the path.\n")
-        return 2
-    from fl.audit.verify import as_text, audit_ledger
+def _ledger(asked: argparse.Namespace) -> int:
+    from fl.audit.verify import as_text, audit_ledger, recomputed
     from fl.errors import InputError
 
+    asked.file.open("rb").close()  # no such file is a mistake; what is in it may be a failure
     try:
-        audit = audit_ledger(path, _recompute, public_key=key, head=head)
+        audit = audit_ledger(asked.file, recomputed, public_key=asked.key, head=asked.head)
     except InputError as error:
         sys.stdout.write(f"FAIL  {error}\n")
         return 1
-    sys.stdout.write(as_text(audit, public_key=key, head=head))
+    sys.stdout.write(as_text(audit, public_key=asked.key, head=asked.head))
     return 0 if audit.holds else 1
 
 
-def _run(what: str, folder: Path) -> int:
-    from fl.audit.deployed import audit_deployed, is_deployed
-    from fl.audit.folder import as_text
+def _epsilon(asked: argparse.Namespace) -> int:
     from fl.audit.recompute import audit_run
-    from fl.audit.transcripts import audit_transcripts
-    from fl.errors import InputError
 
-    try:
-        if what == "epsilon":
-            audit = audit_run(folder)
-        else:
-            audit = (audit_deployed if is_deployed(folder) else audit_transcripts)(folder)
-    except InputError as error:
-        sys.stderr.write(f"fl-audit: {error}\n")
-        return 2
+    return _told(audit_run(asked.folder))
+
+
+def _transcript(asked: argparse.Namespace) -> int:
+    from fl.audit.deployed import audit_deployed, is_deployed
+    from fl.audit.transcripts import audit_transcripts
+
+    audit = audit_deployed if is_deployed(asked.folder) else audit_transcripts
+    return _told(audit(asked.folder))
+
+
+def _told(audit: RunAudit) -> int:
+    from fl.audit.folder import as_text
+
     sys.stdout.write(as_text(audit))
     return 0 if audit.holds else 1
 
 
-def _recompute(event: PrivacyEvent, delta: float) -> Figures:
-    from fl.privacy.accounting import both
+PROGRAM = Program(
+    "fl-audit",
+    ABOUT,
+    (
+        Command(
+            "ledger",
+            "check a ledger and recompute every epsilon in it",
+            LEDGER,
+            _ledger_options,
+            _ledger,
+        ),
+        Command(
+            "epsilon",
+            "recompute every epsilon that a run states, and compare it with the ledgers",
+            EPSILON,
+            _run_options,
+            _epsilon,
+        ),
+        Command(
+            "transcript",
+            "verify every secure sum of a run, and recompute its models from them",
+            TRANSCRIPT,
+            _run_options,
+            _transcript,
+        ),
+    ),
+)
 
-    figures = both(event, delta)
-    return {"pld": figures.pld, "prv": figures.prv, "rdp": figures.rdp}
+
+def main() -> None:
+    """The command line."""
+    PROGRAM.main()
+
+
+def command(arguments: Sequence[str]) -> int:
+    """Run ``arguments`` and return the exit code."""
+    return PROGRAM.run(arguments)
 
 
 if __name__ == "__main__":

@@ -75,6 +75,14 @@ class LedgerAudit:
         return all(row.holds for row in self.budgets)
 
 
+def recomputed(event: PrivacyEvent, delta: float) -> Figures:
+    """What ``event`` costs by every accountant."""
+    from fl.privacy.accounting import both
+
+    found = both(event, delta)
+    return {"pld": found.pld, "prv": found.prv, "rdp": found.rdp}
+
+
 def audit_ledger(
     path: Path, recompute: Recompute, *, public_key: str | None = None, head: str | None = None
 ) -> LedgerAudit:

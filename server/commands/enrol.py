@@ -13,6 +13,9 @@ Put a brand on the roster. Call the brand on a number you know and let it read t
 its card to you: --fingerprint is what you heard, not what the file says. A card that was swapped on
 its way would let somebody else take part in the brand's name.
 
+Enrol between runs: a run is for the roster that it was offered to, and cannot be resumed under
+another one. Afterwards all brands need new welcomes.
+
 Example
   fl-server enrol card.json --fingerprint "91c2 0f3a ..." --home coordinator
 """
@@ -38,6 +41,7 @@ def _enrol(asked: argparse.Namespace) -> int:
     from fl.report.files import atomic_write
     from fl.welcome import load_card, same_fingerprint, to_bytes
     from server.certificates import brand_certificate
+    from server.files import statuses
     from server.home import Home, read_config
 
     home, card = Home(asked.home), load_card(asked.file)
@@ -48,10 +52,16 @@ def _enrol(asked: argparse.Namespace) -> int:
         )
     brand_certificate((home.key("ca.key"), home.key("ca.pem")), card.name, card.supernode)
     path = home.brands / f"{card.name}.json"
-    if path.exists() and load_card(path) != card:
+    news = not path.exists()
+    if not news and load_card(path) != card:
         raise InputError(f"brand {card.name}", "is enrolled with other keys", "remove its card")
     atomic_write(path, to_bytes(card) + b"\n")
     sys.stdout.write(f"Enrolled {card.name}: {len(list(home.brands.glob('*.json')))} brands\n")
+    for run, said in statuses(home).items():
+        if news and said["state"] not in ("done", "refused"):
+            sys.stdout.write(f"  run {run} was for the roster before and cannot be resumed\n")
+    if news and any(home.welcomes.glob("*.json")):
+        sys.stdout.write("  all brands need new welcomes: fl-server welcome\n")
     return 0
 
 

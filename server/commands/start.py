@@ -13,7 +13,8 @@ ABOUT = """\
 Run Flower's server until stopped: TLS, registered brands only, on loopback, never installing what a
 bundle asks for. It is started again when it falls. With --proxy nginx is run beside it with
 proxy/nginx.conf, so that brands reach the fleet paths, with their certificate, and nothing else.
-Brands that are enrolled while it runs, or again with new keys, are registered at once.
+Brands that are enrolled while it runs, or again with new keys, are registered at once. /health and
+/metrics (Prometheus) are on loopback, at [ports] health of server.toml.
 
 Example
   fl-server start --proxy --home coordinator
@@ -32,6 +33,7 @@ def _act(asked: argparse.Namespace) -> int:
 
     from fl.errors import InputError
     from server.daemons import Daemon
+    from server.health import Health
     from server.home import Home, read_config
     from server.proxy import write_proxy
     from server.roster import cards
@@ -54,23 +56,24 @@ def _act(asked: argparse.Namespace) -> int:
         signal.signal(number, lambda *_: stop.set())
     ready, began, known, said = home.superlink / "ready", time.monotonic(), None, ""
     try:
-        while not stop.is_set():
-            for report in filter(None, [one.keep() for one in daemons]):
-                sys.stderr.write(f"fl-server: {report}\n")
-            try:
-                if (found := cards(home)) != known:
-                    ids = register(home, found)
-                    known, said = found, ""
-                    ready.write_text("ready\n")
-                    sys.stdout.write(f"Ready: {len(ids)} brands registered\n")
-                    sys.stdout.flush()
-            except InputError as error:
-                if known is None and time.monotonic() - began > PATIENCE:
-                    raise
-                if known is not None and said != (said := str(error)):
-                    sys.stderr.write(f"fl-server: {error}\n")
-            sys.stderr.flush()
-            stop.wait(0.5)
+        with Health(home, daemons).served(config.health) as health:
+            while not stop.is_set():
+                for report in filter(None, [one.keep() for one in daemons]):
+                    sys.stderr.write(f"fl-server: {report}\n")
+                try:
+                    if (found := cards(home)) != known:
+                        ids = register(home, found)
+                        known, said, health.registered = found, "", len(ids)
+                        ready.write_text("ready\n")
+                        sys.stdout.write(f"Ready: {len(ids)} brands registered\n")
+                        sys.stdout.flush()
+                except InputError as error:
+                    if known is None and time.monotonic() - began > PATIENCE:
+                        raise
+                    if known is not None and said != (said := str(error)):
+                        sys.stderr.write(f"fl-server: {error}\n")
+                sys.stderr.flush()
+                stop.wait(0.5)
     finally:
         ready.unlink(missing_ok=True)
         for one in daemons:

@@ -23,9 +23,8 @@ Example
 
 
 def _act(asked: argparse.Namespace) -> int:
-    import json
-
     from server.certificates import days_left
+    from server.files import stands, statuses
     from server.home import Home, read_config
     from server.roster import URGENT, cards, roster
 
@@ -40,12 +39,10 @@ def _act(asked: argparse.Namespace) -> int:
         sys.stdout.write(f"  brand {card.name}: {card.fingerprint[:19]} ..., {said}\n")
     if enrolled:
         sys.stdout.write(f"  roster {roster(enrolled).hash.hex()}\n")
-    for path in sorted(home.runs.glob("*/status.json")):
-        said = json.loads(path.read_bytes())
-        sys.stdout.write(
-            f"  run {path.parent.name}: {said['state']}, round {said['number']} of "
-            f"{said['rounds']}\n"
-        )
+    for name, one in statuses(home).items():
+        sys.stdout.write(f"  run {name}: {stands(one)}\n")
+        if "why" in one:
+            sys.stdout.write(f"    {one['why']}\n")
     urgent = sorted(name for name, left in days.items() if left < URGENT)
     if urgent:
         sys.stdout.write(f"Renew now (fl-server renew): {', '.join(urgent)}\n")

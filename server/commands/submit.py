@@ -90,6 +90,7 @@ def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = N
     import time
 
     from fl.errors import InputError
+    from server.files import stands
     from server.superlink import flower_status, submit
 
     sys.stdout.flush()
@@ -101,8 +102,7 @@ def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = N
     losses = Losses()
     while not stop.is_set():
         said = files.status()
-        line = f"{said['state']}, round {said['number']} of {said.get('rounds', '?')}"
-        line += _waiting(said.get("brands"))
+        line = stands(said)
         if line != shown:
             sys.stdout.write(f"  {line}\n")
             sys.stdout.flush()
@@ -123,13 +123,6 @@ def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = N
     return 0
 
 
-def _waiting(said: object) -> str:
-    """Whom an offer still waits for."""
-    brands = said if isinstance(said, dict) else {}
-    left = [f"{name} ({code})" for name, code in sorted(brands.items()) if code != "ok"]
-    return f"; waiting for {', '.join(left)}" if left else ""
-
-
 def _again(files: RunFiles, losses: Losses) -> str:
     """Submit a run again whose Flower run is over and which is not; nothing where it is, too."""
     from server.superlink import submit
@@ -139,7 +132,7 @@ def _again(files: RunFiles, losses: Losses) -> str:
     if losses.hopeless(files.number):
         why = f"Flower's run was lost {MOST_LOST} times without a finished round"
         with files.held():
-            files.stop(f"{why}; see {files.home.superlink / 'superlink.log'}")
+            files.stop(f"{why}; see {files.log} and {files.home.superlink / 'superlink.log'}")
         return ""
     sys.stdout.write("  lost; taking it up again\n")
     sys.stdout.flush()

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 
 from clients.cli import command as node
+from fl.commands import Command, Program, no_options
+from fl.errors import Code, Refused
 from fl.welcome import grouped, load_card, load_welcome
 from server.cli import command as server
 
@@ -160,3 +162,13 @@ def test_a_home_that_is_none_is_a_mistake_in_one_line(
     for command in (node, server):
         assert command(["status", "--home", str(tmp_path)]) == 2
         assert capsys.readouterr().err.count("\n") == 1
+
+
+def test_a_refusal_is_a_mistake_in_one_line_too(capsys: pytest.CaptureFixture[str]) -> None:
+    def act(asked: object) -> int:
+        raise Refused(Code.UNKNOWN_ROSTER)
+
+    program = Program("it", "It.", (Command("do", "does", "It does.", no_options, act),))
+    assert program.run(["do"]) == 2
+    assert capsys.readouterr().err == "it: this is refused: roster.unknown\n"
+    assert program.run(["do", "--home", "x"]) == 2  # a program without a folder has no such option

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import re
 import shutil
 import signal
 import sys
@@ -19,6 +21,7 @@ from experiments.deployment.rehearsal import conduct, services
 from experiments.deployment.world import World
 from fl.contracts import Reply, Request
 from fl.errors import Code, InputError, Lost
+from fl.logs import start_logging
 from fl.welcome import Card, load_card
 from server import superlink
 from server.cli import command as server
@@ -112,14 +115,17 @@ def test_a_brand_that_is_away_is_asked_as_often_as_ever_and_named(
     assert "is refused by b (policy.plan); no answer yet from a, c." in why
 
 
-def test_a_run_that_was_offered_to_another_roster_is_not_taken_up(
-    place: World, nodes: dict[str, Service]
+def test_a_run_that_was_offered_to_another_roster_is_not_taken_up_and_status_says_why(
+    place: World, nodes: dict[str, Service], capsys: pytest.CaptureFixture[str]
 ) -> None:
     files = offered(place)
     (place.server / "brands/d.json").unlink()
     with pytest.raises(InputError, match="another roster"):
         conduct(files, nodes)
     assert files.status()["state"] == "stopped"
+    assert server(["status", "--home", str(place.server)]) == 0
+    said = capsys.readouterr().out
+    assert "stopped, round 0 of 4\n    run: was offered to another roster" in said
 
 
 def test_a_second_coordinator_leaves_what_the_first_one_says(
@@ -152,6 +158,29 @@ def test_an_unexpected_error_stops_a_run_and_a_lost_server_does_not(place: World
     assert (said["state"], said["number"]) == ("stopped", 1)
     assert "unexpected KeyError" in str(said["why"])
     assert "zq-cell" not in str(said["why"])
+
+
+def test_a_runs_log_says_what_happened_in_json_and_no_exceptions_text(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    files = offered(place, rounds=1)
+    kept, level = list(logging.root.handlers), logging.root.level
+    try:
+        start_logging(files.log)
+        with pytest.raises(KeyError), files.conducted():
+            raise KeyError("zq-cell")
+        conduct(files, nodes)
+    finally:
+        for handler in logging.root.handlers:
+            handler.close()
+        logging.root.handlers[:] = kept
+        logging.root.setLevel(level)
+    lines = [json.loads(line) for line in files.log.read_text().splitlines()]
+    assert any(line.get("exception") == "KeyError" and line["at"] for line in lines)
+    messages = [line["message"] for line in lines if line["logger"] == "server.conduct"]
+    assert messages[0].startswith("offer: {'a': 'ok'")
+    assert re.fullmatch(r"round 1: [0-9.]+ s, absent: nobody", messages[-1])
+    assert "zq-cell" not in files.log.read_text()
 
 
 def test_a_run_of_another_version_stops_with_what_to_do(

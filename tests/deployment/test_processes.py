@@ -21,17 +21,17 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from experiments.deployment.checks import audited, figures, leaks
+from experiments.deployment.checks import audited, leaks
 from experiments.deployment.world import World, has_nginx, wait
 from fl.arrays import from_bytes
-from fl.audit.verify import RunRow, audit_ledger
+from fl.audit.verify import RunRow, audit_ledger, recomputed
 from fl.errors import Code
 from fl.privacy.entries import canonical
 from fl.privacy.signing import SigningKey
 from fl.welcome import load_card, load_welcome, to_bytes
 from server.checkpoint import Checkpoint
 from server.files import RunFiles
-from server.home import Home
+from server.home import Home, read_config
 from server.proposing import propose
 from tests import postgres
 from tests.deployment.hostile import LIES
@@ -96,7 +96,7 @@ def booked(place: World, brand: str) -> Sequence[RunRow]:
     if not path.exists():
         return ()
     key = load_card(place.node(brand) / "card.json").ledger
-    audit = audit_ledger(path, figures, public_key=key)
+    audit = audit_ledger(path, recomputed, public_key=key)
     assert audit.holds
     return audit.runs
 
@@ -466,6 +466,11 @@ def test_health_and_metrics_are_there_and_say_nothing_private(place: World) -> N
         page = answer.read().decode()
     assert "fl_node_connected 1" in page
     assert re.search(r'fl_node_replies_total\{code="ok"\} [1-9]', page)
+    port = read_config(Home(place.server)).health
+    with urlopen(f"http://127.0.0.1:{port}/health", timeout=10) as answer:
+        assert answer.status == 200
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10) as answer:
+        assert "fl_server_brands 4" in answer.read().decode()
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="mounting a small disk needs root")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import timedelta
 from pathlib import Path
 
@@ -153,6 +154,25 @@ def test_a_brand_that_was_not_welcomed_or_to_an_older_roster_is_named(
     lines = capsys.readouterr().out.splitlines()
     assert sum("welcomed to another roster" in line for line in lines) == 2
     assert any("brand c:" in line and "not welcomed yet" in line for line in lines)
+
+
+def test_who_enrols_a_brand_is_told_what_no_longer_holds(
+    home: Home, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name, state in (("one", "done"), ("two", "running")):
+        (home.runs / name).mkdir()
+        said = {"state": state, "number": 1, "rounds": 2}
+        (home.runs / name / "status.json").write_text(json.dumps(said))
+    assert node(["init", "--home", f"{tmp_path}/c", "--name", "c", "--new-federation-key"]) == 0
+    capsys.readouterr()
+    enrol(tmp_path, tmp_path / "c/card.json")
+    assert capsys.readouterr().out.splitlines() == [
+        "Enrolled c: 3 brands",
+        "  run two was for the roster before and cannot be resumed",
+        "  all brands need new welcomes: fl-server welcome",
+    ]
+    enrol(tmp_path, tmp_path / "c/card.json")  # once more: no news
+    assert capsys.readouterr().out == "Enrolled c: 3 brands\n"
 
 
 def test_the_address_that_brands_are_told_is_the_one_that_was_given(home: Home) -> None:

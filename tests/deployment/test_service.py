@@ -23,11 +23,10 @@ from experiments.deployment.world import World
 from fl.agreement import ending, read
 from fl.arrays import Arrays, from_bytes
 from fl.audit.cli import command as audit
-from fl.audit.verify import audit_ledger
+from fl.audit.verify import audit_ledger, recomputed
 from fl.contracts import Reply, Request
 from fl.errors import Code, InputError
 from fl.federation.inprocess import InProcessFederation
-from fl.privacy.accounting import both
 from fl.privacy.entries import canonical
 from fl.privacy.secagg.identity import Identity, SignedPlan
 from fl.privacy.signing import SigningKey
@@ -70,12 +69,8 @@ def committed(place: World, brand: str) -> list[int]:
     """Rounds that each run has committed, by a checked ledger."""
     path = place.node(brand) / "ledger.jsonl"
 
-    def figures(event: object, delta: float) -> Mapping[str, float]:
-        found = both(event, delta)  # type: ignore[arg-type]
-        return {"pld": found.pld, "prv": found.prv, "rdp": found.rdp}
-
     key = load_card(place.node(brand) / "card.json").ledger
-    found = audit_ledger(path, figures, public_key=key)
+    found = audit_ledger(path, recomputed, public_key=key)
     assert found.holds
     return [row.rounds for row in found.runs]
 
@@ -504,7 +499,7 @@ def test_a_run_without_a_secure_sum_is_possible_where_all_noise_is_the_brands(
 def test_nothing_private_is_in_a_log(
     place: World, nodes: dict[str, Service], caplog: pytest.LogCaptureFixture
 ) -> None:
-    from clients.logs import JsonLines
+    from fl.logs import JsonLines
     from tests.deployment.small import SECRET
 
     path = place.node("a") / "tables/examples.parquet"

@@ -1,4 +1,4 @@
-"""A node's log: one JSON object a line, on standard error, without what was in the data.
+"""Logs of node and coordinator: one JSON object a line, without what was in the data.
 
 The text of an exception may quote a cell of a customer's row, so it is left out: its type and the
 places in the code are enough to find it.
@@ -11,6 +11,7 @@ import logging
 import sys
 import traceback
 from datetime import UTC, datetime
+from pathlib import Path
 
 
 class JsonLines(logging.Formatter):
@@ -31,10 +32,10 @@ class JsonLines(logging.Formatter):
         return json.dumps(line, ensure_ascii=False)
 
 
-def start_logging(level: int = logging.INFO) -> None:
-    """Send the log of this process to standard error as JSON lines."""
-    handler = logging.StreamHandler(sys.stderr)
+def start_logging(file: Path | None = None) -> None:
+    """Log this process as JSON lines: to standard error, or added to ``file``."""
+    handler = logging.StreamHandler(sys.stderr) if file is None else logging.FileHandler(file)
     handler.setFormatter(JsonLines())
-    logging.basicConfig(level=level, handlers=[handler], force=True)
+    logging.basicConfig(level=logging.INFO, handlers=[handler], force=True)
     for name in ("httpx", "httpcore"):
         logging.getLogger(name).setLevel(logging.WARNING)
