@@ -16,7 +16,7 @@ from fl.data.examples import Made
 from fl.errors import Code, Refused
 
 MOST_OFFERS = 8  # that are kept
-FIRST_PAUSE, LONGEST_PAUSE = 5.0, 300.0  # seconds before data are read again that could not be
+FIRST_PAUSE, LONGEST_PAUSE = 1.0, 300.0  # seconds before data are read again that could not be
 
 
 @dataclass(slots=True)
