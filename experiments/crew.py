@@ -54,26 +54,22 @@ class Crew:
         if self.size == 1 or len(work) < 2:
             return [_tried(function, piece) for piece in work]
         workers = self._by_function.get(function) or self._hired(function)
-        done: dict[int, Computed | Exception] = {}
-        busy: dict[Connection, tuple[int, _Worker]] = {}
-        waiting = list(enumerate(work))[::-1]
-        for worker in workers:
-            _give(worker, waiting, busy)
-        while busy:
-            for ready in wait(list(busy)):
-                place, worker = next(found for line, found in busy.items() if line is ready)
-                del busy[worker.line]
-                done[place] = _taken(worker)
-                _give(worker, waiting, busy)
-        return [done[place] for place in range(len(work))]
+        try:
+            return _shared_out(workers, work)
+        except BaseException:  # an answer that is still under way would be taken for the next one's
+            del self._by_function[function]
+            _dismiss(workers, at_once=True)
+            raise
 
     def _hired(self, function: Callable[[Any], Computed]) -> list[_Worker]:
         context = multiprocessing.get_context("fork")
-        workers = []
+        workers: list[_Worker] = []
         for _ in range(self.size):
             here, there = context.Pipe()
             room = mmap(-1, _ROOM)
-            process = context.Process(target=_serve, args=(function, there, room), daemon=True)
+            others = [*(worker.line for worker in workers), here]
+            arguments = (function, there, room, others)
+            process = context.Process(target=_serve, args=arguments, daemon=True)
             process.start()
             there.close()
             workers.append(_Worker(process, here, room))
@@ -82,12 +78,39 @@ class Crew:
         return workers
 
 
+def _shared_out(workers: Sequence[_Worker], work: Sequence[Any]) -> list[Computed | Exception]:
+    """Each piece to whoever is free; results in the order of the work."""
+    done: dict[int, Computed | Exception] = {}
+    busy: dict[Connection, tuple[int, _Worker]] = {}
+    waiting = list(enumerate(work))[::-1]
+    for worker in workers:
+        _give(worker, waiting, busy)
+    while busy:
+        for ready in wait(list(busy)):
+            place, worker = next(found for line, found in busy.items() if line is ready)
+            del busy[worker.line]
+            done[place] = _taken(worker)
+            _give(worker, waiting, busy)
+    return [done[place] for place in range(len(work))]
+
+
 def _give(worker: _Worker, waiting: list[Any], busy: dict[Connection, Any]) -> None:
     """The next piece of work, if there is one left."""
     if waiting:
         place, piece = waiting.pop()
-        worker.line.send(piece)
+        try:
+            worker.line.send(piece)
+        except OSError as error:
+            raise _killed(worker) from error
         busy[worker.line] = (place, worker)
+
+
+def _killed(worker: _Worker) -> InputError:
+    return InputError(
+        f"worker {worker.process.pid}",
+        "was killed, perhaps for want of memory",
+        "take the run up with resume=, with fewer runtime.workers if memory was short",
+    )
 
 
 def _taken(worker: _Worker) -> Computed | Exception:
@@ -95,7 +118,7 @@ def _taken(worker: _Worker) -> Computed | Exception:
     try:
         answer = worker.line.recv()
     except (EOFError, OSError) as error:
-        raise InputError("worker", "was killed", "take the run up with resume=") from error
+        raise _killed(worker) from error
     if isinstance(answer, Exception):
         return answer
     parts, counts = answer
@@ -110,14 +133,23 @@ def _read(room: mmap, part: Any) -> Tensor:
     return flat[: shape.numel()].view(shape).clone()
 
 
-def _serve(function: Callable[[Any], Computed], line: Connection, room: mmap) -> None:
-    """A worker's life: until there is no more work."""
+def _serve(
+    function: Callable[[Any], Computed], line: Connection, room: mmap, others: list[Connection]
+) -> None:
+    """A worker's life: until there is no more work, or nobody to give any.
+
+    Args:
+        others: ends of the parent that came along with the fork; as long as one is open, its end
+            cannot be seen.
+    """
     torch.set_num_threads(1)
+    for other in others:
+        other.close()
     try:
         while (piece := line.recv()) is not None:
             answer = _tried(function, piece)
             line.send(answer if isinstance(answer, Exception) else _placed(room, answer))
-    except (KeyboardInterrupt, EOFError):
+    except (KeyboardInterrupt, EOFError, OSError):  # nobody is at the other end
         return
 
 
@@ -145,12 +177,14 @@ def _tried(function: Callable[[Any], Computed], piece: Any) -> Computed | Except
         return error
 
 
-def _dismiss(workers: list[_Worker]) -> None:
+def _dismiss(workers: list[_Worker], at_once: bool = False) -> None:
     for worker in workers:
         if worker.process.is_alive():
             try:
                 worker.line.send(None)
             except OSError:
+                worker.process.terminate()
+            if at_once:
                 worker.process.terminate()
         worker.line.close()
     for worker in workers:

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from typing import Any
 
@@ -79,6 +82,57 @@ def kill(piece: int) -> tuple[list[Tensor], list[int]]:
 def test_a_worker_that_is_killed_ends_the_run_with_a_way_to_go_on() -> None:
     with pytest.raises(InputError, match=r"killed.*resume="):
         Crew(2)(kill, [1, 2])
+
+
+def test_a_worker_that_is_killed_while_it_waits_is_named() -> None:
+    crew = Crew(2)
+    found = crew(double, [1, 2])
+    process = max(of.process.pid for of in crew._by_function[double])
+    os.kill(process, signal.SIGKILL)
+    os.waitpid(process, 0)
+    with pytest.raises(InputError, match=f"worker {process}: was killed"):
+        crew(double, [1, 2])
+    again = crew(double, [1, 2])  # by others
+    assert [r[0][0].tolist() for r in again] == [r[0][0].tolist() for r in found]  # type: ignore[index]
+
+
+def slow(piece: int) -> tuple[list[Tensor], list[int]]:
+    time.sleep(0.5)
+    return double(piece)
+
+
+def test_answers_of_a_call_that_was_interrupted_are_not_the_next_one_s(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    crew = Crew(2)
+
+    def interrupted(lines: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("experiments.crew.wait", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            crew(slow, [1, 2, 3])
+    found = crew(slow, [7, 8, 9])
+    assert [len(r[0][0]) for r in found] == [7, 8, 9]  # type: ignore[index]
+
+
+ORPHANS = """
+import os, signal
+from experiments.crew import Crew
+from tests.runtimes.test_crew import double
+crew = Crew(2)
+crew(double, [1, 2, 3])
+print(*[of.process.pid for of in crew._by_function[double]], flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_workers_end_with_the_run_that_was_killed() -> None:
+    run = [sys.executable, "-c", ORPHANS]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120)
+    assert done.returncode == -signal.SIGKILL
+    assert len(done.stdout.split()) == 2, "its workers held its output open no longer"
 
 
 def test_more_workers_than_cores_are_refused_with_the_number_to_set() -> None:
