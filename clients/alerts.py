@@ -11,9 +11,8 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from clients.data_folder import FORMULA
+from clients.data_folder import write_csv
 from fl.contracts import Floats
-from fl.report.files import atomic_write
 
 
 def alert_list(messages: pd.Series, scores_bc: Floats, alert: int, most: int) -> pd.DataFrame:
@@ -31,7 +30,7 @@ def alert_list(messages: pd.Series, scores_bc: Floats, alert: int, most: int) ->
         {
             "row": [int(i) + 1 for i in messages.index[order]],
             "probability": scores_bc[order, alert].round(4),
-            "message": [_harmless(str(text)) for text in messages.iloc[order]],
+            "message": [str(text) for text in messages.iloc[order]],
         }
     )
 
@@ -39,9 +38,4 @@ def alert_list(messages: pd.Series, scores_bc: Floats, alert: int, most: int) ->
 def write_alerts(path: Path, alerts: pd.DataFrame) -> None:
     """Write a list in one step, as CSV that spreadsheets read as UTF-8, for its owner alone."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    atomic_write(path, alerts.to_csv(index=False).encode("utf-8-sig"), private=True)
-
-
-def _harmless(text: str) -> str:
-    """A message that a spreadsheet does not take for a formula."""
-    return f"'{text}" if text.startswith(FORMULA) else text
+    write_csv(path, alerts)

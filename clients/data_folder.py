@@ -24,7 +24,8 @@ from fl.errors import InputError
 from fl.privacy.signing import write_private
 from fl.report.files import atomic_write
 
-FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+_FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
+_QUOTED = r"^'(?=[=+\-@\t\r])"
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,25 +93,37 @@ def read_key(path: Path) -> bytes:
     return key
 
 
-def quarantine(folder: DataFolder, batch: Batch) -> list[Path]:
-    """Replace the quarantine by this reading's: a file for each table with rejected rows."""
+def quarantine(folder: DataFolder, batch: Batch, *, reading: bool = True) -> list[Path]:
+    """Replace the quarantine by this batch's: a file for each table with rejected rows.
+
+    Args:
+        folder: the node's.
+        batch: all tables of a reading, or one of outcomes.
+        reading: which of the two; neither touches the other's files.
+    """
     place = folder.file("quarantine", "x").parent
     written = []
     for table in batch.tables:
-        path = place / f"{table.name}.csv"
         if table.rejected.empty:
-            path.unlink(missing_ok=True)
             continue
+        path = place / f"{table.name}.csv"
         rows = table.rejected.copy()
         rows.insert(0, "row", rows.index + 1)
         first = ["row", REASONS, *(c for c in rows.columns if c not in ("row", REASONS))]
         write_csv(path, rows[first])
         written.append(path)
+    of_outcomes = {place / "outcomes.csv"}  # come by themselves, between readings
+    others = set(place.glob("*.csv")) - of_outcomes  # also tables that left the mapping
+    for old in (others if reading else of_outcomes) - set(written):
+        old.unlink(missing_ok=True)
     return written
 
 
 def write_csv(path: Path, rows: pd.DataFrame) -> None:
     """A CSV file for its owner alone, in one step; what a spreadsheet would run is quoted.
+
+    It begins with the mark by which spreadsheets know UTF-8; ``fl.data.sources.read`` skips it, and
+    ``unquoted`` takes the quotes off again.
 
     Raises:
         OSError: the folder cannot be written; an older file is then still whole.
@@ -119,8 +132,13 @@ def write_csv(path: Path, rows: pd.DataFrame) -> None:
     for name in safe.columns:
         if safe[name].dtype.kind not in "biufmM":
             texts = safe[name].astype("str")
-            risky = texts.str.startswith(FORMULA).fillna(False).to_numpy(bool)
+            risky = texts.str.startswith(_FORMULA).fillna(False).to_numpy(bool)
             if risky.any():
                 safe[name] = texts.where(~risky, "'" + texts)
-    heads = [f"'{n}" if str(n).startswith(FORMULA) else str(n) for n in safe.columns]
-    atomic_write(path, safe.to_csv(index=False, header=heads).encode(), private=True)
+    heads = [f"'{n}" if str(n).startswith(_FORMULA) else str(n) for n in safe.columns]
+    atomic_write(path, safe.to_csv(index=False, header=heads).encode("utf-8-sig"), private=True)
+
+
+def unquoted(texts: pd.Series) -> pd.Series:
+    """Cells of a file that ``write_csv`` wrote, as they were before it quoted any."""
+    return texts.str.replace(_QUOTED, "", regex=True)

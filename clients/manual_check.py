@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
-from clients.data_folder import DataFolder, write_csv
+from clients.data_folder import DataFolder, unquoted, write_csv
 from fl.data.consistency import Batch, Limits
 from fl.data.manual import Judged, judge, mark, sheet
 from fl.data.sources import read
@@ -32,10 +32,13 @@ def take_verdict(folder: DataFolder, filled: Path, limits: Limits) -> Judged:
         InputError: it is no sheet of this node, is not filled in, or too many rows are wrong (that
             verdict is kept too).
     """
-    rows = read(filled, "manual check", text=("check", "table", "why", "row", "cells"))
+    columns = ("check", "table", "why", "row", "cells")
+    rows = read(filled, "manual check", text=columns)
     known = {p.stem.removeprefix("sheet-") for p in folder.file("manual", "x").parent.glob("*.csv")}
-    complete = {"check", "table", "why", "row", "cells"} <= set(rows.columns)
-    found = mark(rows) if complete else ""
+    found = ""
+    if set(columns) <= set(rows.columns):
+        rows = rows.assign(**{name: unquoted(rows[name].astype("str")) for name in columns[1:]})
+        found = mark(rows)
     judged = judge(rows, found if found in known else "of no sheet that this node has drawn")
     values = {
         "sheet": found,

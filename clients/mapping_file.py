@@ -22,6 +22,8 @@ SAMPLE = """\
 # What this brand's tables mean. Read from this disk before every run; `fl-node check` tells what is
 # wrong with it and with the data. It holds no password and no customer.
 
+# zone = "Asia/Shanghai"           # of times that name no zone, and of days; else they are in UTC
+
 [source]                          # one of the three
 name = "files"                    # CSV (UTF-8) and Parquet files; a table's name is its file's name
 folder = "tables"                 # relative to this file

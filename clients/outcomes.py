@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from clients.brand_data import DataFolder, quarantine
+from clients.data_folder import DataFolder, quarantine, unquoted
 from fl.data.consistency import Batch, Limits, unique
-from fl.data.contract import Checked, Field, check_fields, fresh
+from fl.data.contract import Checked, Field, by_clocks, check_fields, fresh
 from fl.data.sources import read
 from fl.errors import InputError
 from fl.report.files import atomic_write
@@ -42,7 +42,9 @@ def outcomes(folder: DataFolder) -> pd.DataFrame:
     return _read(folder.file("outcomes.parquet"), KEPT)
 
 
-def accept(folder: DataFolder, path: Path, now: pd.Timestamp, limits: Limits) -> Checked:
+def accept(
+    folder: DataFolder, path: Path, now: pd.Timestamp, limits: Limits, zone: str = "UTC"
+) -> Checked:
     """Check an outcome file and keep what is right of it; the rest goes to the quarantine.
 
     Args:
@@ -50,7 +52,7 @@ def accept(folder: DataFolder, path: Path, now: pd.Timestamp, limits: Limits) ->
         path: CSV or Parquet with ``customer`` (as in the hand-over list), ``outcome`` (1: did it,
             0: did not) and ``date`` (when that was known, ISO 8601).
         now: naive, in UTC; what is later is in the future.
-        limits: of the mapping file.
+        limits, zone: of the mapping file.
 
     Raises:
         InputError: no such file, a missing column, or more rejected rows than the limits allow;
@@ -65,10 +67,11 @@ def accept(folder: DataFolder, path: Path, now: pd.Timestamp, limits: Limits) ->
                 "give customer, outcome, date",
             )
     rows = rows[list(_FIELDS)]
-    names = rows["customer"].astype("str")  # as write_csv quotes what a spreadsheet would run
-    rows["customer"] = names.str.replace(r"^'(?=[=+\-@\t\r])", "", regex=True)
-    checked = check_fields(fresh("outcomes", rows), _FIELDS)
+    rows["customer"] = unquoted(rows["customer"].astype("str"))
+    checked = check_fields(fresh("outcomes", rows), _FIELDS, zone=zone)
     before = handed_over(folder)
+    before = before.assign(at=by_clocks(before["at"], zone))
+    now = by_clocks(pd.Series([now]), zone).iloc[0]
     first = before.groupby("customer")["at"].min()
     handed = checked.rows["customer"].map(first)
     checked = checked.reject(
@@ -82,7 +85,7 @@ def accept(folder: DataFolder, path: Path, now: pd.Timestamp, limits: Limits) ->
     )
     checked = unique(checked, ["customer", "date"])
     batch = Batch((checked,))
-    quarantine(folder, batch)
+    quarantine(folder, batch, reading=False)
     batch.require(limits, {})
     _add(folder.file("outcomes.parquet"), _matched(checked.rows, before), KEPT)
     return checked

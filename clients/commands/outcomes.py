@@ -31,7 +31,8 @@ def _act(asked: argparse.Namespace) -> int:
     from fl.data.consistency import Batch
 
     folder = DataFolder(asked.home)
-    checked = accept(folder, asked.file, now(), folder.site().mapped.limits)
+    mapped = folder.site().mapped
+    checked = accept(folder, asked.file, now(), mapped.limits, mapped.zone)
     sys.stdout.write("".join(f"{line}\n" for line in batch_lines(Batch((checked,)))))
     return 0
 

@@ -59,7 +59,7 @@ def _act(asked: argparse.Namespace) -> int:
     for path in (asked.out, asked.list):
         usable(path)
     if asked.outcomes is not None:
-        accept(folder, asked.outcomes, at, site.mapped.limits)
+        accept(folder, asked.outcomes, at, site.mapped.limits, site.mapped.zone)
     reading = read(folder, Asked(model.schema, labelled=False), at, {})
     rows = to_score(reading)
     labelled = known(folder, model, reading.labelled(model.schema, rows))

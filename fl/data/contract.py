@@ -20,6 +20,7 @@ import pandas as pd
 
 Mask = npt.NDArray[np.bool_]
 REASONS = "reasons"
+_OFFSET = r"\d:\d\d.*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"  # a time that says its zone
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,16 +124,19 @@ def fresh(name: str, rows: pd.DataFrame) -> Checked:
 # --- level 1: fields ----------------------------------------------------------------------------
 
 
-def check_fields(table: Checked, fields: Mapping[str, Field], time_format: str = "") -> Checked:
+def check_fields(
+    table: Checked, fields: Mapping[str, Field], time_format: str = "", zone: str = "UTC"
+) -> Checked:
     """Give every column its kind and set aside the rows whose cells are none of it.
 
-    Numbers become float64, times datetime64 without a zone (in UTC where they had one), texts
-    ``str``. The rejected rows keep their cells as they were read.
+    Numbers become float64, times datetime64 by the clocks of ``zone``, texts ``str``. The rejected
+    rows keep their cells as they were read.
 
     Args:
         table: has every column of ``fields``.
         fields: by column.
         time_format: as ``datetime.strptime`` reads it; empty means ISO 8601.
+        zone: IANA name; a time that names no zone or offset is of this one.
     """
     made: dict[str, pd.Series] = {}
     reasons: dict[str, Mask] = {}
@@ -143,7 +147,7 @@ def check_fields(table: Checked, fields: Mapping[str, Field], time_format: str =
             values, bad = _numbers(cells, empty)
             reasons |= _number_reasons(name, rule, values, bad)
         elif rule.kind == "time":
-            values, bad = _times(cells, empty, time_format)
+            values, bad = _times(cells, empty, time_format, zone)
             reasons[f"{name} is no date" + (f" like {time_format}" if time_format else "")] = bad
         else:
             values = as_text(cells)
@@ -200,15 +204,24 @@ def _number_reasons(name: str, rule: Field, values: pd.Series, bad: Mask) -> dic
     }
 
 
-def _times(cells: pd.Series, empty: Mask, time_format: str) -> tuple[pd.Series, Mask]:
+def by_clocks(times: pd.Series, zone: str) -> pd.Series:
+    """Times that are naive in UTC, as naive times of ``zone``."""
+    local: pd.Series = times.dt.tz_localize("UTC").dt.tz_convert(zone).dt.tz_localize(None)
+    return local
+
+
+def _times(cells: pd.Series, empty: Mask, time_format: str, zone: str) -> tuple[pd.Series, Mask]:
     if cells.dtype.kind == "M":
+        offset = np.full(len(cells), isinstance(cells.dtype, pd.DatetimeTZDtype))
         times = pd.to_datetime(cells, utc=True)
     else:
         texts = as_text(cells)
         if not time_format:  # digits alone: seconds? days? 20240131? Nobody said
             texts = texts.where(~texts.str.fullmatch("[0-9]+").fillna(False).astype(bool))
+        offset = texts.str.contains(_OFFSET, regex=True).fillna(False).to_numpy(bool)
         times = pd.to_datetime(texts, errors="coerce", utc=True, format=time_format or "ISO8601")
     times = times.dt.tz_localize(None).astype("datetime64[s]")
+    times = times.where(~offset, by_clocks(times, zone).astype("datetime64[s]"))
     return times, ~empty & times.isna().to_numpy(bool)
 
 

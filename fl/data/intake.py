@@ -21,7 +21,7 @@ from fl.data.consistency import (
     totals,
     unique,
 )
-from fl.data.contract import Checked, Field, check_fields, fresh
+from fl.data.contract import Checked, Field, by_clocks, check_fields, fresh
 from fl.data.mapping import Customers, Events, Mapped
 from fl.data.schema import Number, Schema
 from fl.data.sources_files import Reader
@@ -123,7 +123,7 @@ def _rows(mapped: Mapped, reader: Reader, asked: Asked) -> Checked:
         if label in special and asked.labelled:
             values = schema.classes or (schema.positive, *schema.negative)
             fields[label] = Field("text", required=True, values=values)
-    checked = check_fields(fresh("rows", table), _with(mapped, "rows", fields, table))
+    checked = _checked(mapped, "rows", table, fields)
     return repeated(checked)
 
 
@@ -137,7 +137,7 @@ def _customers(mapped: Mapped, reader: Reader, one: Customers, asked: Asked) -> 
     table = _renamed(reader, one.table, named, text)
     name, fields = f"customers.{one.channel}", {"customer": _KEY}
     fields |= _number_fields(asked.schema, set(one.columns) & set(table.columns))
-    checked = check_fields(fresh(name, table), _with(mapped, name, fields, table))
+    checked = _checked(mapped, name, table, fields)
     return unique(checked, ["customer"])
 
 
@@ -154,7 +154,7 @@ def _events(
     table = _renamed(reader, one.table, columns, text)
     name = event_name(mapped, one)
     fields = _with(mapped, "events", {c: _EVENT[c] for c in columns}, table)
-    checked = check_fields(fresh(name, table), fields, one.time_format)
+    checked = check_fields(fresh(name, table), fields, one.time_format, mapped.zone)
     words = {"kind": one.kinds, "category": one.categories, "channel": one.channels}
     checked = replace(
         checked,
@@ -166,6 +166,7 @@ def _events(
             }
         ),
     )
+    now = by_clocks(pd.Series([now]), mapped.zone).iloc[0]
     checked = dated(checked, pd.Timestamp(mapped.earliest), now)
     checked = known(checked, "customer", customers, "customer")
     if "order" in columns:
@@ -181,9 +182,14 @@ def _orders(mapped: Mapped, reader: Reader) -> Checked | None:
         return None
     table = _renamed(reader, one.table, {"order": one.order, "total": one.total}, ["order"])
     fields = {"order": _KEY, "total": Field("number", required=True)}
-    return unique(
-        check_fields(fresh("orders", table), _with(mapped, "orders", fields, table)), ["order"]
-    )
+    return unique(_checked(mapped, "orders", table, fields), ["order"])
+
+
+def _checked(
+    mapped: Mapped, name: str, table: pd.DataFrame, fields: Mapping[str, Field]
+) -> Checked:
+    wanted = _with(mapped, name, fields, table)
+    return check_fields(fresh(name, table), wanted, zone=mapped.zone)
 
 
 def _number_fields(schema: Schema | None, names: set[str]) -> dict[str, Field]:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from zoneinfo import ZoneInfo
 
 from fl.data.consistency import Limits
 from fl.data.contract import Field
@@ -182,6 +183,7 @@ class Mapped:
         outcome: the label of portraits.
         identities, portrait, limits, refresh: see there.
         teams: who takes the customers that are handed over.
+        zone: IANA name of the time zone of times that name none, and of days and cut-offs.
         earliest: events before it are rejected.
         fields: further demands on cells, by table (``rows``, ``customers.CHANNEL``, ``events``,
             ``orders``) and column, in the names of this mapping.
@@ -197,10 +199,17 @@ class Mapped:
     limits: Limits = field(default_factory=Limits)
     refresh: Refresh = field(default_factory=Refresh)
     teams: tuple[Team, ...] = ()
+    zone: str = "UTC"
     earliest: str = "1990-01-01"
     fields: Mapping[str, Mapping[str, Field]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        try:
+            ZoneInfo(self.zone)
+        except (ValueError, OSError) as error:  # a name that is a path, or of no zone
+            raise ValueError(
+                f"Expected zone={self.zone!r} to be a time zone such as 'Asia/Shanghai'"
+            ) from error
         if (self.rows is None) == (not self.customers):
             raise ValueError("Expected either [rows], or [[customers]] with [[events]]")
         channels = [one.channel for one in self.customers]

@@ -12,6 +12,7 @@ import pandas as pd
 from fl.errors import InputError
 
 _SEPARATORS = ",;\t|"
+_NOTHING = ("NA", "N/A", "n/a", "<NA>", "NaN", "nan", "NULL", "Null", "null", "None")
 
 
 def read(
@@ -107,7 +108,8 @@ def _csv(path: Path, field: str, text: Sequence[str]) -> pd.DataFrame:
         separator = max(_SEPARATORS, key=file.readline().count)
         file.seek(0)
         lines = (cells for cells in csv.reader(file, delimiter=separator) if cells)
-        names, first = [name.strip() for name in next(lines, [])], next(lines, [])
+        heads, first = [name.strip() for name in next(lines, [])], next(lines, [])
+    names = [name or f"Unnamed: {i}" for i, name in enumerate(heads)]
     if repeated := [name for name in names if names.count(name) > 1]:  # pandas would rename one
         raise InputError(field, f"two columns are called {repeated[0]!r}", "rename one")
     if len(first) > len(names):  # pandas would shift the names by one column
@@ -116,11 +118,27 @@ def _csv(path: Path, field: str, text: Sequence[str]) -> pd.DataFrame:
             f"the rows of {path.name!r} have more cells than its header",
             "name every column, or remove the separators at the ends of rows",
         )
-    return pd.read_csv(
+    rows = pd.read_csv(
         path,
         sep=separator,
         encoding="utf-8-sig",
         skipinitialspace=True,
         low_memory=False,
-        dtype=dict.fromkeys(text, str),
+        names=names,  # without the spaces that a header may have around them
+        header=0,
+        dtype=dict.fromkeys((name for name in names if name in text), str),
+        keep_default_na=False,  # NA may be a region, Null a family's name
+        na_values=[""],
     )
+    return rows.assign(**{n: _numbers(rows[n]) for n in names if n not in text})
+
+
+def _numbers(cells: pd.Series) -> pd.Series:
+    """A column of numbers where some cells say NA, null, ... (R and SQL write so) is numbers."""
+    if cells.dtype.kind in "biufc":
+        return cells
+    words = cells.isin(_NOTHING)
+    if not words.any():
+        return cells
+    numbers = pd.to_numeric(cells.mask(words), errors="coerce")
+    return cells if (numbers.isna() & cells.notna() & ~words).any() else numbers

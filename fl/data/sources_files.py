@@ -111,7 +111,7 @@ class _FileReader:
 
     def _table(self, table: str, text: Sequence[str] = ()) -> pd.DataFrame:
         rows = read(self._path(table), f"mapping, table {table}", empty=True, text=text)
-        rows.columns = pd.Index([str(name).strip() for name in rows.columns])
+        rows.columns = pd.Index([str(name).strip() for name in rows.columns])  # of Parquet files
         return rows
 
     def _path(self, table: str) -> Path:

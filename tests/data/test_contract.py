@@ -40,6 +40,27 @@ def test_numbers() -> None:
     assert reasons([None, ""], Field("number")) == ["", ""]
 
 
+@pytest.mark.parametrize(
+    "cells",
+    [
+        pd.Series(["2026-05-10T09:30:00", "2026-05-10T09:30:00+08:00", "2026-05-10 01:30Z", ""]),
+        pd.Series(["2026-05-10T09:30:00", "2026-05-09T18:30-0700", "2026-05-10T01:30+00", None]),
+    ],
+)
+def test_a_time_without_a_zone_is_of_the_mapping_s_and_all_are_by_its_clocks(
+    cells: pd.Series,
+) -> None:
+    fields = {"x": Field("time")}
+    checked = check_fields(fresh("t", pd.DataFrame({"x": cells})), fields, zone="Asia/Shanghai")
+    assert checked.rejected.empty
+    assert checked.rows["x"][:3].tolist() == [pd.Timestamp("2026-05-10 09:30")] * 3
+    aware = pd.Series([pd.Timestamp("2026-05-10 01:30", tz="UTC")])
+    checked = check_fields(fresh("t", pd.DataFrame({"x": aware})), fields, zone="Asia/Shanghai")
+    assert checked.rows["x"].tolist() == [pd.Timestamp("2026-05-10 09:30")]
+    day = check_fields(fresh("t", pd.DataFrame({"x": ["2026-05-10"]})), fields, zone="Asia/Tokyo")
+    assert day.rows["x"].tolist() == [pd.Timestamp("2026-05-10")]
+
+
 def test_times() -> None:
     cells = ["2026-01-31", "2026-01-31T10:00:00+08:00", "31/01/2026", "2026-02-30", None, 20260131]
     bad = "x is no date"

@@ -171,3 +171,20 @@ def test_options_that_contradict_each_other_are_refused(
 ) -> None:
     with pytest.raises(ValueError, match="Expected"):
         table("x,y\n1,1\n", tmp_path, **options)
+
+
+def test_words_for_nothing_are_words_in_texts_and_nothing_in_numbers(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("region , name,amount\nNA,Null,1.5\n,None,NA\nnan,Ada,2\n")
+    rows = read(path, text=["name", "region"])
+    assert rows.columns.tolist() == ["region", "name", "amount"]
+    assert rows["region"].fillna("(empty)").tolist() == ["NA", "(empty)", "nan"]
+    assert rows["name"].tolist() == ["Null", "None", "Ada"]
+    assert rows["amount"].isna().tolist() == [False, True, False]
+    assert rows["amount"].sum() == 3.5
+
+
+def test_spaces_around_a_header_leave_texts_texts(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv"
+    path.write_text("phone ,n\n0138,1\n0139,2\n")
+    assert read(path, text=["phone"])["phone"].tolist() == ["0138", "0139"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import os
 import stat
 from pathlib import Path
@@ -19,8 +20,11 @@ from clients.brand_data import (
     write_csv,
     write_samples,
 )
+from clients.manual_check import draw_sheet, take_verdict
 from clients.mapping_file import read_mapping
 from fl.contracts import Examples
+from fl.data.consistency import Batch, Limits
+from fl.data.contract import fresh
 from fl.data.examples import Made
 from fl.data.intake import Asked, sizes
 from fl.data.schema import Number, Schema
@@ -117,6 +121,30 @@ def test_rejected_rows_are_kept_with_reasons_for_the_owner_alone(tmp_path: Path)
     assert len(table.rows) + len(table.rejected) == table.read == len(lines)
     taken(made(tmp_path))
     assert not path.exists(), "the next reading replaces the quarantine"
+
+
+def test_the_quarantine_of_a_table_that_left_the_mapping_goes_and_outcomes_stay(
+    tmp_path: Path,
+) -> None:
+    folder = made(tmp_path)
+    left, outcomes = (folder.file("quarantine", name) for name in ("old.csv", "outcomes.csv"))
+    left.write_text("a customer's row")
+    outcomes.write_text("another's")
+    taken(folder)
+    assert not left.exists()
+    assert outcomes.exists()
+
+
+def test_a_sheet_whose_cells_begin_like_a_formula_is_known_again(tmp_path: Path) -> None:
+    folder = DataFolder(tmp_path)
+    odd = fresh("rows", pd.DataFrame({"-discount": ["=1+1", "b"]}))
+    path = draw_sheet(folder, Batch((odd,)), each=2, seed=0)
+    sheet = pd.read_csv(path, dtype=str)
+    assert sheet["cells"].str.startswith("'-discount").all()
+    assert path.read_bytes().startswith(codecs.BOM_UTF8), "a spreadsheet reads it as UTF-8"
+    filled = tmp_path / "filled.csv"
+    sheet.assign(verdict="ok").to_csv(filled, index=False)
+    assert take_verdict(folder, filled, Limits(wrong_share=0.9)).wrong == 0
 
 
 def test_too_many_rejected_rows_stop_the_run_after_the_quarantine_is_written(
@@ -317,5 +345,5 @@ def test_a_full_disk_leaves_the_old_file_whole(
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
         write_csv(path, pd.DataFrame({"a": [2]}))
-    assert path.read_text() == "a\n1\n"
+    assert path.read_text("utf-8-sig") == "a\n1\n"
     assert [p.name for p in tmp_path.iterdir()] == ["a.csv"]

@@ -188,6 +188,22 @@ def test_an_outcome_that_cannot_be_is_set_aside(tmp_path: Path) -> None:
         accept(folder, path, TODAY, Limits())
 
 
+def test_outcomes_are_dated_by_the_clocks_of_the_mapping(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    model = received(folder)
+    rows = to_score(read(folder, Asked(model.schema), TODAY, {}))
+    morning = pd.Timestamp("2026-06-01 23:00")  # the 2nd in Shanghai, 7 o'clock
+    handed = hand_over(
+        folder, model, score(model, rows, known(folder, model, None), TEAMS), morning
+    )
+    back = handed[["customer"]].assign(outcome=1, date="2026-06-02")
+    back.to_csv(tmp_path / "b.csv", index=False)
+    with pytest.raises(InputError, match="are rejected"):
+        accept(folder, tmp_path / "b.csv", morning, Limits())
+    checked = accept(folder, tmp_path / "b.csv", morning, Limits(), "Asia/Shanghai")
+    assert len(checked.rows) == len(handed)
+
+
 def test_a_name_that_a_spreadsheet_would_run_survives_the_round_trip(tmp_path: Path) -> None:
     folder = made(tmp_path)
     model = received(folder)
