@@ -188,6 +188,16 @@ class RunFiles:
                     time.sleep(0.2)
             yield
 
+    @property
+    def is_held(self) -> bool:
+        """Whether a process conducts it at this moment."""
+        with (self.folder / "lock").open("ab") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return True
+        return False
+
     def took(self, seconds: float) -> None:
         """Note how long one more round took, in ``seconds.json``."""
         path = self.folder / "seconds.json"

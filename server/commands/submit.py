@@ -99,9 +99,10 @@ def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = N
         return 0
     shown: object = None
     looked, stop = time.monotonic(), stop or threading.Event()
-    losses = Losses()
+    losses, begun = Losses(), False
     while not stop.is_set():
-        said = files.status()
+        held = files.is_held  # before the status: what ends a run is said while it is held
+        said, begun = files.status(), begun or held
         line = stands(said)
         if line != shown:
             sys.stdout.write(f"  {line}\n")
@@ -112,13 +113,15 @@ def conducted(files: RunFiles, *, detach: bool, stop: threading.Event | None = N
         if said["state"] in ("refused", "stopped") and "why" in said:
             sys.stderr.write(f"fl-server: {said['why']}\n")
             return 1
-        if time.monotonic() - looked > 20:
+        gone = begun and not held  # Flower itself notices after a minute
+        if gone or time.monotonic() - looked > 20:
             looked = time.monotonic()
             try:
-                if flower_status(files.home, flower).startswith("finished"):
-                    flower = _again(files, losses) or flower
-            except InputError:
-                continue  # the server is away; fl-server start brings it back
+                over = flower_status(files.home, flower).startswith("finished")
+                if gone or over:
+                    flower, begun = _again(files, losses) or flower, False
+            except InputError:  # the server is away; fl-server start brings it back
+                stop.wait(2.0)
         stop.wait(0.5)
     return 0
 

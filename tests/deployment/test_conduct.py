@@ -212,6 +212,35 @@ def test_a_run_that_is_lost_again_and_again_without_a_round_stops(
     assert len(submitted) == 4
 
 
+def test_a_coordinator_that_is_gone_is_noticed_before_flower_does(
+    place: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Flower says ``running`` all the time; what counts is that nobody holds the run any more."""
+    files, submitted = offered(place), []
+    turns = iter([False, False, True, True, False, False, True])
+
+    def wait(seconds: float) -> None:
+        if len(submitted) == 2 and files.is_held:
+            files.say("done", 4)
+
+    stop = threading.Event()
+    monkeypatch.setattr(stop, "wait", wait)
+    monkeypatch.setattr(superlink, "submit", lambda home, run: submitted.append(run) or "7")
+    monkeypatch.setattr(superlink, "flower_status", lambda home, run: "running")
+    monkeypatch.setattr(RunFiles, "is_held", property(lambda files: next(turns, True)))
+    assert submit.conducted(files, detach=False, stop=stop) == 0
+    assert submitted == [files.run] * 2  # once it was held and is not; never before it began
+    assert capsys.readouterr().out.count("lost; taking it up again") == 1
+
+
+def test_a_run_is_held_while_it_is_conducted(place: World) -> None:
+    files = offered(place)
+    assert not files.is_held
+    with files.conducted():
+        assert RunFiles(files.home, files.run).is_held
+    assert not files.is_held
+
+
 def test_who_follows_a_run_sees_whom_it_waits_for(
     place: World, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
