@@ -6,6 +6,7 @@ millisecond a step and more. Whether it does is found out by trial on a few rows
 
 from __future__ import annotations
 
+import copy
 import logging
 from collections.abc import Callable, Sequence
 from dataclasses import fields, is_dataclass
@@ -88,6 +89,8 @@ def functional_for(task: Any, model: nn.Module, rows: Any) -> Functional | str:
     if any(type(m).__name__.startswith("Dropout") for m in model.modules()):
         return "the model draws random numbers"
     few = type(rows)(*(part[:_TRIAL] for part in parts))
+    if _mixes(task, model, few):
+        return "a row's loss depends on the other rows of its batch"
     made = Functional(task, model, few)
     here = {name: p.detach().numpy() for name, p in model.named_parameters()}
     weights, into = made.layout.stacked([here]), made.layout.zeros(1)
@@ -105,3 +108,18 @@ def functional_for(task: Any, model: nn.Module, rows: Any) -> Functional | str:
     if not away <= _CLOSE * max(1.0, float(flat.abs().max())):
         return "torch.func gives another gradient"
     return made
+
+
+def _mixes(task: Any, model: nn.Module, few: Any) -> bool:
+    """Whether a row's loss is another beside other rows: batches of a block are filled up."""
+    together = task.losses(copy.deepcopy(model), few).detach()
+    try:
+        alone = [task.losses(copy.deepcopy(model), _row(few, i)).detach() for i in range(len(few))]
+    except (RuntimeError, ValueError):  # batch normalisation refuses a single row
+        return True
+    away = float((together - torch.cat(alone)).abs().max())
+    return not away <= _CLOSE * max(1.0, float(together.abs().max()))
+
+
+def _row(rows: Any, i: int) -> Any:
+    return type(rows)(*(getattr(rows, f.name)[i : i + 1] for f in fields(rows)))

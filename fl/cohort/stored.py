@@ -97,7 +97,7 @@ def stored_for(
         return "no brand has rows"
     if formula is None and private:
         return "no formula for this model, which is clipped by customer"
-    kernel = formula or functional_for(brand.task, model, there[0])
+    kernel = formula or functional_for(brand.task, model, max(there, key=len))
     if isinstance(kernel, str):
         return kernel
     shares, first = {}, 0

@@ -17,9 +17,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class InProcessFederation:
-    """``{brand: handler}``; a handler that raises is a silent brand, as a lost process would be."""
+    """``{brand: handler}``; a handler that raises is a silent brand, as a lost process would be.
+
+    Attributes:
+        handlers: by brand.
+        debug: raise what a handler raises; for researchers who look for a mistake.
+    """
 
     handlers: Mapping[NodeId, Handler]
+    debug: bool = False
 
     def nodes(self) -> Sequence[NodeId]:
         """All brands, sorted."""
@@ -35,5 +41,7 @@ class InProcessFederation:
             try:
                 replies[node] = handler(requests[node])
             except Exception:
+                if self.debug:
+                    raise
                 _log.exception("brand %s was lost in round %d", node, requests[node].number)
         return replies

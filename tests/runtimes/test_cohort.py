@@ -415,6 +415,32 @@ class Branching(Gated):
         return super().forward(x_bf, c_bg)
 
 
+class Centred(Gated):
+    """One in which a row's outcome depends on its batch."""
+
+    def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
+        hidden = self.a(x_bf)
+        return self.b(hidden - hidden.mean(0)).sigmoid().sum(1)
+
+
+class Normed(nn.Module):
+    """Another, which refuses a single row."""
+
+    def __init__(self, rng: torch.Generator) -> None:
+        super().__init__()
+        self.a, self.b = nn.Linear(2, 3), nn.Linear(3, 1)
+        self.n = nn.BatchNorm1d(3, track_running_stats=False)
+        with torch.no_grad():
+            for p in self.parameters():
+                p.normal_(0, 0.5, generator=rng)
+
+    def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
+        return self.b(self.n(self.a(x_bf)).tanh())[:, 0]
+
+
+MIXED = f"{LOOP}: a row's loss depends on the other rows of its batch"
+
+
 class Built:
     """A model's config."""
 
@@ -434,6 +460,8 @@ class Built:
         (Gated, "brand", FUNCTIONAL),
         (Gated, "local", f"{LOOP}: no formula for this model, which is clipped by customer"),
         (Branching, "none", f"{LOOP}: torch.func cannot run the model"),
+        (Centred, "none", MIXED),
+        (Normed, "none", MIXED),
     ],
 )
 def test_a_model_without_a_formula_goes_the_next_best_way(

@@ -140,6 +140,12 @@ def test_more_workers_than_cores_are_refused_with_the_number_to_set() -> None:
         Runtime("cohort", workers=cores() + 1)
 
 
+@pytest.mark.parametrize("name", ["cohort", "ray"])
+def test_only_brands_one_by_one_can_be_debugged(name: str) -> None:
+    with pytest.raises(InputError, match="runtime=inprocess to debug"):
+        Runtime(name, workers=1, debug=True)
+
+
 @pytest.mark.parametrize(("wrong", "said"), [({"block": 0}, "block=0"), ({"name": "x"}, "'x'")])
 def test_a_runtime_that_cannot_be_is_refused(wrong: dict[str, Any], said: str) -> None:
     with pytest.raises(ValueError, match=said):
