@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from experiments.arms import arm_keys
 from experiments.journal import Piece, plan_from
 from experiments.settings import Settings
 from fl.contracts import Unit
-from fl.events import from_json
+from fl.events import Composed, from_json
 from fl.privacy import BrandPrivacy, CustomerPrivacy, NoPrivacy, Plan
 from fl.privacy.accounting import pld_epsilon
 from fl.privacy.statement import NOT_COVERED, Conditions, Statement, statement
@@ -23,6 +23,11 @@ OFFLINE = (
     "rows in hand; figures are for the rows that a brand was then given.",
     "Repetitions: every seed is a world of its own with ledgers of its own; publishing all of them "
     "would add up.",
+)
+CATALOGUE = (
+    "The catalogue: it is the list of the items that were bought, and part of every model that is "
+    "released. Which items exist is not protected: one that a single customer bought tells that "
+    "somebody did. A list published without regard to purchases would tell nothing.",
 )
 
 
@@ -38,7 +43,7 @@ def statements(how: Settings, pieces: Mapping[int, Piece]) -> dict[str, dict[str
         if variant is None or arm == "finetuned":
             continue
         apart = _apart(pieces, key)
-        made = {seed: statement_of(piece, key, arm) for seed, piece in apart.items()}
+        made = {s: statement_of(piece, key, arm, uncovered(how)) for s, piece in apart.items()}
         if made:
             seed = max(made, key=lambda s: made[s].customer.pld)
             worst = made[seed]
@@ -56,16 +61,45 @@ def _apart(pieces: Mapping[int, Piece], key: str) -> dict[int, Piece]:
     return kept
 
 
-def statement_of(piece: Piece, key: str, arm: str) -> Statement:
-    """What one seed's arm promises, from what its ledgers booked."""
-    conditions = _conditions(plan_from(piece.note["plans"][key]), arm)
+def uncovered(how: Settings) -> tuple[str, ...]:
+    """What no guarantee covers because of this task and data."""
+    made = how.options.name == "preference"
+    return CATALOGUE if made and not getattr(how.source, "published_catalogue", False) else ()
+
+
+def composed(how: Settings, pieces: Mapping[int, Piece], key: str) -> tuple[int, float] | None:
+    """In how many of the run's trainings one customer may be, and the epsilon of all of them.
+
+    Every training's model is released. Of a whole division into folds a customer is in all
+    trainings but the one that tests him; of anything else he may be in every one. Counted are the
+    dearest trainings, at the plan's delta, for a customer of one brand; None without a guarantee.
+    """
+    by_seed = {s: p.note["spent"].get(key, {}).values() for s, p in pieces.items()}
+    if not by_seed or not all(by_seed.values()):
+        return None
+    plan, folds = plan_from(pieces[how.seeds[0]].note["plans"][key]), how.preparation.folds
+    if isinstance(plan, NoPrivacy):
+        return None
+    delta = plan.delta
+    divisions = [seed // folds for seed in by_seed] if folds else []
+    spared = sum(divisions.count(division) == folds for division in set(divisions))
+    dearest = [max(map(from_json, es), key=lambda e: pld_epsilon(e, delta))
+               for es in by_seed.values()]  # fmt: skip
+    dearest.sort(key=lambda e: pld_epsilon(e, delta), reverse=True)
+    events = dearest[: len(dearest) - spared]
+    return len(events), pld_epsilon(Composed(tuple(events)), delta)
+
+
+def statement_of(piece: Piece, key: str, arm: str, more: Sequence[str] = ()) -> Statement:
+    """What one seed's arm promises, from what its ledgers booked; ``more`` is not covered too."""
+    conditions = _conditions(plan_from(piece.note["plans"][key]), arm, more)
     spent = {keeper: from_json(event) for keeper, event in piece.note["spent"][key].items()}
     if conditions.joint:
         spent = {"sum": max(spent.values(), key=lambda event: pld_epsilon(event, conditions.delta))}
     return statement(spent, conditions)
 
 
-def _conditions(plan: Plan, arm: str) -> Conditions:
+def _conditions(plan: Plan, arm: str, more: Sequence[str]) -> Conditions:
     if isinstance(plan, NoPrivacy):
         raise ValueError("Expected a plan with a guarantee.")
     central = arm == "central_dp"
@@ -79,7 +113,7 @@ def _conditions(plan: Plan, arm: str) -> Conditions:
         trust=trust,
         joint=plan.unit is Unit.CUSTOMER and (central or plan.name == "distributed"),
         clip_quantile=plan.clip_quantile if isinstance(plan, CustomerPrivacy) else 0.0,
-        not_covered=(*NOT_COVERED, *OFFLINE),
+        not_covered=(*NOT_COVERED, *more, *OFFLINE),
     )
 
 

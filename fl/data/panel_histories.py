@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
 from fl.data.dataset import DataSet, Provenance
 from fl.data.histories import BRAND, CUSTOMER, SPLIT, Cut, catalogue_schema, history_rows
-from fl.data.panel import transactions
+from fl.data.panel import products, transactions
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,6 +21,8 @@ class PanelHistories:
         length, windows, targets, new_only: see :class:`fl.data.histories.Cut`.
         smallest_basket: baskets with fewer categories are left out, >= 1.
     """
+
+    published_catalogue: ClassVar[bool] = True  # no household decides what is in it
 
     name: str = "panel_histories"
     min_households: int = 20
@@ -65,7 +68,7 @@ class PanelHistories:
         return DataSet(
             self.name,
             rows,
-            catalogue_schema(sorted(lines["product_category"].unique())),
+            catalogue_schema(sorted(products()["product_category"].dropna().unique())),
             BRAND,
             CUSTOMER,
             Provenance(

@@ -5,6 +5,8 @@ within 90 days of a date) and time to the next purchase as a discrete-time hazar
 Willett, "It's About Time: Using Discrete-Time Survival Analysis", 1993): one row for each fortnight
 in which a customer could have bought, labelled by whether it was that of the next invoice. The log
 loss of that label is the likelihood of the waiting time: any model of a label is a hazard model.
+That holds for waits that are chosen before it is known how they end, as the first ones from a date
+are; a customer's latest waits would always end with the one that is not over.
 """
 
 from __future__ import annotations
@@ -78,18 +80,23 @@ class RetailHazard:
 
     Attributes:
         period_days: length of a period, in [7, 60].
-        spells: waiting times of a customer, the latest ones, >= 1.
+        spells: waiting times of a customer, the first ones that begin on or after the date, >= 1.
+        start_days: that date in days after 1 December 2009, in [0, 300]; invoices before it are
+            past.
     """
 
     name: str = "retail_hazard"
     period_days: int = 14
     spells: int = 3
+    start_days: int = 90
 
     def __post_init__(self) -> None:
         if not 7 <= self.period_days <= 60 or self.spells < 1:
             raise ValueError(
                 f"Expected period_days={self.period_days} in [7, 60] and spells={self.spells} >= 1."
             )
+        if not 0 <= self.start_days <= 300:
+            raise ValueError(f"Expected start_days={self.start_days} in [0, 300].")
 
     def load(self) -> DataSet:
         """Features are those of the day on which waiting began, and how long it has lasted."""
@@ -98,15 +105,17 @@ class RetailHazard:
         found = []
         for who, own in bought.groupby(CUSTOMER, sort=True):
             days = own["day"].to_numpy()
-            for i in range(max(0, len(days) - self.spells), len(days)):
+            first = int(np.searchsorted(days, self.start_days))
+            for i in range(first, min(first + self.spells, len(days))):
                 found.append((who, days[i], days[i + 1] if i + 1 < len(days) else -1))
         spells = pd.DataFrame(found, columns=[CUSTOMER, "day", "until"])
         rows = _at_risk(spells, self.period_days).merge(_running(bought), on=[CUSTOMER, "day"])
         waited = Category("waited", tuple(str(i) for i in range(1, _FORTNIGHTS)))
         columns = tuple(c for c in _PAST if c.name not in ("recency_days", "returns"))
         note = (
-            f"One row per customer and {self.period_days} days at risk after an invoice, the last "
-            f"{self.spells} waits of each customer; label: the next invoice falls into them."
+            f"One row per customer and {self.period_days} days at risk after an invoice, the first "
+            f"{self.spells} waits of each customer that begin on or after "
+            f"{(_START + self.start_days * _DAY).date()}; label: the next invoice falls into them."
         )
         return _data_set(self.name, rows, Schema((waited, *columns), "bought"), note)
 

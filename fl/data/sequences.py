@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
@@ -89,6 +90,8 @@ class MovieLens:
         length: see :class:`fl.data.histories.Cut`.
         windows: likewise; the mean user has rated 106 films.
     """
+
+    published_catalogue: ClassVar[bool] = True  # no viewer decides what is in it
 
     name: str = "movielens_100k"
     user_is_brand: bool = False

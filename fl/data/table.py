@@ -71,6 +71,14 @@ class Table:
             raise ValueError(f"Expected drop not to name {sorted(map(str, dropped))[0]!r}.")
         if self.columns and (clash := special & set(self.columns)):
             raise ValueError(f"Expected columns not to name {sorted(map(str, clash))[0]!r}.")
+        of_campaign = set(self.campaign.columns) if self.campaign else set()
+        for where, names in (("columns", list(self.columns)), ("label", [self.label])):
+            if both := sorted(of_campaign.intersection(names)):
+                raise InputError(
+                    "data.campaign",
+                    f"column {both[0]!r} is the campaign's and data.{where}'s too",
+                    "who was treated is no feature and no label: take it out of one of the two",
+                )
 
     def load(self) -> DataSet:
         """Read the file and check that the named columns are in it.

@@ -16,6 +16,11 @@ from fl.report.values import mapping, real, sequence
 
 LEARNERS = {"t": "T-learner", "x": "X-learner", "dr": "DR-learner"}
 _PRIVATE = {"distributed": ("#b2442c", "v"), "local": ("#7a5aa6", "P")}
+_FREE = (DASH, DASH)
+_PAID = (
+    " Epsilon of all: what this line's trainings cost one customer together, for all their models "
+    "are released. Lines, learners and counts of the same customers add up further."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +33,7 @@ class _Line:
     customers: float
     figures: Mapping[str, Sequence[float]]
     curve: Sequence[Sequence[float]]
+    cost: tuple[str, str]
 
 
 def uplift_table(run: Mapping[str, object], title: str = "Whom to treat") -> Table | None:
@@ -43,16 +49,20 @@ def uplift_table(run: Mapping[str, object], title: str = "Whom to treat") -> Tab
         "Qini",
         "Area below the curve",
         "Best 30 % above random",
+        "Epsilon of one training",
+        "Epsilon of all",
     )
     cells = tuple(
         (
             f"{line.campaign}: {line.label}",
             f"{line.customers:,.0f}",
             *(_spread(line.figures[name]) for name in ("qini", "auuc", "top")),
+            *line.cost,
         )
         for line in lines
     )
-    return Table(title, header, cells, f"{learner}. {_how(entry)}".lstrip(". "))
+    note = f"{learner}. {_how(entry)}{_PAID if any(e.cost != _FREE for e in lines) else ''}"
+    return Table(title, header, cells, note.lstrip(". "))
 
 
 def uplift_plots(run: Mapping[str, object], title: str = "Whom to treat") -> list[Plot]:
@@ -116,9 +126,18 @@ def _lines(run: Mapping[str, object]) -> list[_Line]:
         label = arm_label(arm) + ("" if plan == "none" else f", {plan}, epsilon {epsilon}")
         colour = (STYLE.get(arm, OTHER) if plan == "none" else _PRIVATE.get(plan, OTHER))[0]
         campaign, n = str(one.get("campaign")), real(one.get("customers"))
-        found.append(_Line(label, colour, campaign, n, figures, curve))
+        found.append(_Line(label, colour, campaign, n, figures, curve, _cost(one)))
     order = list(dict.fromkeys(line.campaign for line in found))
     return sorted(found, key=lambda line: order.index(line.campaign))
+
+
+def _cost(one: Mapping[str, object]) -> tuple[str, str]:
+    """Epsilon of one training, and of all in which one customer may be."""
+    each, whole, trainings = (real(one.get(k)) for k in ("epsilon", "epsilon_of_all", "trainings"))
+    if math.isnan(each):
+        return _FREE
+    together = DASH if math.isnan(whole) else f"{whole:.2f} ({trainings:.0f} trainings)"
+    return f"{each:g}", together
 
 
 def _how(entry: Mapping[str, object]) -> str:

@@ -93,6 +93,8 @@ def test_lengths_weigh_what_they_are_given() -> None:
         ("这家店的水果不新鲜".encode().decode("latin-1"), "another encoding"),
         ("这家店的水果不新鲜".encode("gb18030").decode("latin-1"), "another encoding"),
         ("这家店的水果不新鲜".encode("gb18030").decode("utf-8", "replace"), "another encoding"),
+        ("这家店的水果不新鲜".encode().decode("gb18030", "replace"), "another encoding"),
+        ("质量很好 good".encode().decode("gb18030", "ignore"), "another encoding"),
     ],
 )
 def test_what_is_no_message_is_refused_by_its_row_and_never_by_its_words(
@@ -107,7 +109,13 @@ def test_what_is_no_message_is_refused_by_its_row_and_never_by_its_words(
 
 @pytest.mark.parametrize(
     "message",
-    ["伤不起的蒙牛···伤不起的2月···", "très déçu, à éviter", "100以上动力真心差\ufffd\ufffd", "好"],
+    [
+        "伤不起的蒙牛···伤不起的2月···",
+        "très déçu, à éviter",
+        "100以上动力真心差\ufffd\ufffd",
+        "好",
+        "厚！厚！厚！厚！",  # noqa: RUF001
+    ],
 )
 def test_odd_but_readable_messages_are_read(message: str) -> None:
     assert readable(pd.Series([message], name="m"), "table") == [message]

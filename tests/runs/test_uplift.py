@@ -17,7 +17,9 @@ from fl.data.catalog import DATASETS
 from fl.data.dataset import DataSet
 from fl.doors import Of, Statistic
 from fl.errors import InputError
+from fl.events import Composed, from_json
 from fl.privacy import PLANS, CustomerPrivacy
+from fl.privacy.accounting import pld_epsilon
 from fl.privacy.spread import std_of_sum
 from tests.filed import load
 
@@ -196,6 +198,22 @@ def test_learners_are_compared_beside_the_counts_and_in_its_report() -> None:
     assert found["federated", "pooled", "call/pooled_counts"]["value"] > 0
 
 
+def test_a_private_learner_says_what_all_trainings_of_a_customer_cost() -> None:
+    """Four folds, all released: a customer is in three trainings, each at epsilon 1."""
+    folds = [m.replace("folds: 2", "folds: 4").replace("test: 0.5", "test: 0.25") for m in LEARNED]
+    private = ("seeds=4", "algorithm=fedsgd", "arms=[federated]", "privacy.epsilon=1")
+    more = ("task.learners=[t]", *folds, *private)
+    assert command(options("out", *more, plan="distributed", sum_="brandagg")) == 0
+    kept = json.loads(Path("out/learners/t/run.json").read_text())
+    one = kept["uplift"]["arms"][0]
+    (spent,) = {json.dumps(e) for e in kept["statements"]["federated"]["events"].values()}
+    each = pld_epsilon(from_json(json.loads(spent)), 1e-5)
+    assert one["trainings"] == 3 and one["epsilon"] == 1 and each == pytest.approx(1, abs=0.02)
+    by_hand = pld_epsilon(Composed((from_json(json.loads(spent)),) * 3), 1e-5)
+    assert one["epsilon_of_all"] == pytest.approx(by_hand) and by_hand > 1.6
+    assert f"{by_hand:.2f} (3 trainings)" in Path("out/report.html").read_text()
+
+
 def test_a_run_that_lost_its_count_takes_finished_learners_as_they_are() -> None:
     assert command(options("out", "task.learners=[t]", *LEARNED)) == 0
     whole, ran = values("out"), Path("out/learners/t/models.npz").stat().st_mtime_ns
@@ -244,3 +262,23 @@ def test_wrong_options_are_refused() -> None:
     for wrong in ({"edges": (0.5, 0.2)}, {"draws": -1}, {"propensity_model": "x"}):
         with pytest.raises(ValueError, match="Expected"):
             UpliftStudy(**wrong)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(
+    ("named", "more"),
+    [
+        ("plans: is missing", ("~plans",)),
+        ("epsilons: is missing", ("~epsilons",)),
+        ("data.campaign: column 'age' is the campaign's and data.columns's too",
+         (CAMPAIGN.replace("treatment: got", "treatment: age"),)),
+        ("data.campaign: column 'came' is the campaign's and data.label's too",
+         (CAMPAIGN.replace("treatment: got", "treatment: came"),)),
+    ],
+)  # fmt: skip
+def test_a_key_taken_away_and_a_column_of_two_uses_get_a_line_and_no_traceback(
+    named: str, more: tuple[str, ...], capfd: pytest.CaptureFixture[str]
+) -> None:
+    assert command(options("out", *more)) == 2
+    said = capfd.readouterr().err
+    assert named in said.splitlines()[-1] and "Traceback" not in said
+    assert not Path("out").exists()

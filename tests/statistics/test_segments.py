@@ -186,6 +186,8 @@ def test_a_guarantee_is_kept_and_the_transcript_leads_to_the_centres() -> None:
     statement = read()["statements"]["federated@distributed-3"]
     assert 2.97 < statement["customer"]["pld"] <= 3.0
     assert audit(["epsilon", "out"]) == 0 and audit(["transcript", "out"]) == 0
+    own = list(Path("out/brands").glob("*.json"))
+    assert own and all(file.stat().st_mode & 0o077 == 0 for file in own)  # each brand's alone
 
 
 @pytest.mark.parametrize(
