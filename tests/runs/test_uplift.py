@@ -206,7 +206,8 @@ def test_a_private_learner_says_what_all_trainings_of_a_customer_cost() -> None:
     assert command(options("out", *more, plan="distributed", sum_="brandagg")) == 0
     kept = json.loads(Path("out/learners/t/run.json").read_text())
     one = kept["uplift"]["arms"][0]
-    (spent,) = {json.dumps(e) for e in kept["statements"]["federated"]["events"].values()}
+    (promised,) = kept["statements"].values()
+    (spent,) = {json.dumps(e) for e in promised["events"].values()}
     each = pld_epsilon(from_json(json.loads(spent)), 1e-5)
     assert one["trainings"] == 3 and one["epsilon"] == 1 and each == pytest.approx(1, abs=0.02)
     by_hand = pld_epsilon(Composed((from_json(json.loads(spent)),) * 3), 1e-5)
