@@ -52,9 +52,9 @@ def _sigmoid(z: np.float32) -> np.float32:
 
 
 def _tanh(x: np.float32) -> np.float32:
-    """Within 4e-7; beyond 7.9 as there."""
-    most = np.float32(7.90531110763549805)
-    x = most if x > most else x
+    """Within 4e-7; exactly 1 from 9 on, so that a saturated unit has no slope."""
+    most, one = np.float32(7.90531110763549805), np.float32(1)
+    x, far = most if x > most else x, x
     x = -most if x < -most else x
     s = x * x
     p = np.float32(-2.76076847742355e-16)
@@ -68,7 +68,9 @@ def _tanh(x: np.float32) -> np.float32:
     q = q * s + np.float32(1.18534705686654e-04)
     q = q * s + np.float32(2.26843463243900e-03)
     q = q * s + np.float32(4.89352518554385e-03)
-    return x * p / q
+    result = x * p / q
+    result = one if far > np.float32(9) else result
+    return -one if far < np.float32(-9) else result
 
 
 sigmoid = _inside(_sigmoid)
