@@ -48,32 +48,34 @@ class Crew:
     ) -> list[Computed | Exception]:
         """What ``function`` makes of each piece of work, or what it raised; the longest come first.
 
+        However it ends early, the workers end too: what they have under way is nobody's answer
+        later.
+
         Raises:
-            InputError: a worker was killed.
+            InputError: a worker was killed, at work or between two rounds.
         """
         if self.size == 1 or len(work) < 2:
             return [_tried(function, piece) for piece in work]
         workers = self._by_function.get(function) or self._hired(function)
-        done: dict[int, Computed | Exception] = {}
-        busy: dict[Connection, tuple[int, _Worker]] = {}
-        waiting = list(enumerate(work))[::-1]
-        for worker in workers:
-            _give(worker, waiting, busy)
-        while busy:
-            for ready in wait(list(busy)):
-                place, worker = next(found for line, found in busy.items() if line is ready)
-                del busy[worker.line]
-                done[place] = _taken(worker)
-                _give(worker, waiting, busy)
-        return [done[place] for place in range(len(work))]
+        try:
+            return _shared(workers, work)
+        except BaseException:
+            del self._by_function[function]
+            for worker in workers:
+                worker.process.kill()
+            _dismiss(workers)
+            raise
 
     def _hired(self, function: Callable[[Any], Computed]) -> list[_Worker]:
         context = multiprocessing.get_context("fork")
-        workers = []
+        workers: list[_Worker] = []
         for _ in range(self.size):
             here, there = context.Pipe()
             room = mmap(-1, _ROOM)
-            process = context.Process(target=_serve, args=(function, there, room), daemon=True)
+            ends = [*(worker.line for worker in workers), here]
+            process = context.Process(
+                target=_serve, args=(function, there, room, ends), daemon=True
+            )
             process.start()
             there.close()
             workers.append(_Worker(process, here, room))
@@ -82,11 +84,30 @@ class Crew:
         return workers
 
 
+def _shared(workers: Sequence[_Worker], work: Sequence[Any]) -> list[Computed | Exception]:
+    """Who is free takes the next piece."""
+    done: dict[int, Computed | Exception] = {}
+    busy: dict[Connection, tuple[int, _Worker]] = {}
+    waiting = list(enumerate(work))[::-1]
+    for worker in workers:
+        _give(worker, waiting, busy)
+    while busy:
+        for ready in wait(list(busy)):
+            place, worker = next(found for line, found in busy.items() if line is ready)
+            del busy[worker.line]
+            done[place] = _taken(worker)
+            _give(worker, waiting, busy)
+    return [done[place] for place in range(len(work))]
+
+
 def _give(worker: _Worker, waiting: list[Any], busy: dict[Connection, Any]) -> None:
     """The next piece of work, if there is one left."""
     if waiting:
         place, piece = waiting.pop()
-        worker.line.send(piece)
+        try:
+            worker.line.send(piece)
+        except OSError as error:
+            raise _killed(worker) from error
         busy[worker.line] = (place, worker)
 
 
@@ -95,11 +116,19 @@ def _taken(worker: _Worker) -> Computed | Exception:
     try:
         answer = worker.line.recv()
     except (EOFError, OSError) as error:
-        raise InputError("worker", "was killed", "take the run up with resume=") from error
+        raise _killed(worker) from error
     if isinstance(answer, Exception):
         return answer
     parts, counts = answer
     return [_read(worker.room, part) for part in parts], counts
+
+
+def _killed(worker: _Worker) -> InputError:
+    return InputError(
+        f"worker process {worker.process.pid}",
+        "was killed, perhaps for want of memory",
+        "take the run up with resume=, with fewer runtime.workers if it happens again",
+    )
 
 
 def _read(room: mmap, part: Any) -> Tensor:
@@ -110,14 +139,23 @@ def _read(room: mmap, part: Any) -> Tensor:
     return flat[: shape.numel()].view(shape).clone()
 
 
-def _serve(function: Callable[[Any], Computed], line: Connection, room: mmap) -> None:
-    """A worker's life: until there is no more work."""
+def _serve(
+    function: Callable[[Any], Computed], line: Connection, room: mmap, ends: Sequence[Connection]
+) -> None:
+    """A worker's life: until there is no more work, or nobody who could give it.
+
+    Args:
+        ends: the parent's ends of the lines, which a fork holds open as well; a line closes with
+            the last of them, however the parent ended.
+    """
+    for end in ends:
+        end.close()
     torch.set_num_threads(1)
     try:
         while (piece := line.recv()) is not None:
             answer = _tried(function, piece)
             line.send(answer if isinstance(answer, Exception) else _placed(room, answer))
-    except (KeyboardInterrupt, EOFError):
+    except (KeyboardInterrupt, EOFError, ConnectionError):
         return
 
 

@@ -149,10 +149,12 @@ def federation(
     if running is not None:
         return running.federation(nodes)
     if runtime.name == "inprocess":
-        return InProcessFederation({name: node.handle for name, node in nodes.items()})
+        return InProcessFederation(
+            {name: node.handle for name, node in nodes.items()}, runtime.debug
+        )
     rows = {name: node.splits["train"] for name, node in nodes.items() if "train" in node.splits}
     together = Together(rows, runtime.block, paths, Crew(runtime.for_each(seeds)))
     halves = {name: node.converse for name, node in nodes.items()}
     lockstep: CohortFederation[tuple[LocalBrand[Any], Ask], Answer]
-    lockstep = CohortFederation(halves, together)
+    lockstep = CohortFederation(halves, together, runtime.debug)
     return lockstep

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
@@ -96,7 +97,7 @@ def stored_for(
         return "no brand has rows"
     if formula is None and private:
         return "no formula for this model, which is clipped by customer"
-    kernel = formula or functional_for(brand.task, model, there[0])
+    kernel = formula or functional_for(brand.task, model, max(there, key=len))
     if isinstance(kernel, str):
         return kernel
     shares, first = {}, 0
@@ -112,6 +113,8 @@ def stored_for(
     )
     if any(len(of.rows_k) < len(of.row) for of in customers.values()):
         loop = None
+    if compiled and (loop or private):
+        import_module("numba")  # here: workers, which are forked later, would each import it
     if private and loop:
         parts.append(parts[0].double().square_().sum(1).add_(1))
     way = FORMULA if formula else FUNCTIONAL

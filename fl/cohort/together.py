@@ -135,7 +135,7 @@ class Together:
 
     def _stackable(self, job: Job, stored: Stored) -> bool:
         mine = stored.shares.get(job.brand.name)
-        own = self.rows.get(job.brand.name) is job.brand.splits["train"]
+        own = self.rows.get(job.brand.name) is job.brand.splits.get("train")
         return own and mine is not None and mine.rows > 0
 
     def _blocks(self, jobs: Sequence[Job], stored: Stored) -> list[list[Job]]:

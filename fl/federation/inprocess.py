@@ -17,9 +17,15 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class InProcessFederation:
-    """``{brand: handler}``; a handler that raises is a silent brand, as a lost process would be."""
+    """``{brand: handler}``; a handler that raises is a silent brand, as a lost process would be.
+
+    Attributes:
+        handlers: of each brand.
+        strict: what a handler raises ends the round instead.
+    """
 
     handlers: Mapping[NodeId, Handler]
+    strict: bool = False
 
     def nodes(self) -> Sequence[NodeId]:
         """All brands, sorted."""
@@ -35,5 +41,7 @@ class InProcessFederation:
             try:
                 replies[node] = handler(requests[node])
             except Exception:
+                if self.strict:
+                    raise
                 _log.exception("brand %s was lost in round %d", node, requests[node].number)
         return replies

@@ -415,6 +415,29 @@ class Branching(Gated):
         return super().forward(x_bf, c_bg)
 
 
+class Centred(Gated):
+    """One whose rows see their batch's mean."""
+
+    def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
+        h_bo = self.a(x_bf)
+        return self.b(h_bo - h_bo.mean(0)).sigmoid().sum(1)
+
+
+class Counted(Gated):
+    """One whose rows see their batch's length."""
+
+    def forward(self, x_bf: Tensor, c_bg: Tensor) -> Tensor:
+        return super().forward(x_bf, c_bg) * (16 / len(x_bf))
+
+
+class Normed(Gated):
+    """One whose rows see their batch's mean and variance."""
+
+    def __init__(self, rng: torch.Generator) -> None:
+        super().__init__(rng)
+        self.b = nn.BatchNorm1d(3, track_running_stats=False)  # type: ignore[assignment]
+
+
 class Built:
     """A model's config."""
 
@@ -434,6 +457,9 @@ class Built:
         (Gated, "brand", FUNCTIONAL),
         (Gated, "local", f"{LOOP}: no formula for this model, which is clipped by customer"),
         (Branching, "none", f"{LOOP}: torch.func cannot run the model"),
+        (Centred, "none", f"{LOOP}: rows of a batch depend on each other"),
+        (Counted, "none", f"{LOOP}: rows of a batch depend on each other"),
+        (Normed, "none", f"{LOOP}: rows of a batch depend on each other"),
     ],
 )
 def test_a_model_without_a_formula_goes_the_next_best_way(
