@@ -8,8 +8,10 @@ secret that the brands share among each other and the coordinator never sees.
 from __future__ import annotations
 
 import secrets
+from datetime import datetime
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
@@ -53,6 +55,15 @@ def load_identity(home: Home) -> Identity:
         InputError: missing, readable by others, or not 32 bytes.
     """
     return Identity.from_bytes(read_secret(home.key("identity.key")))
+
+
+def expires(certificate: str) -> datetime:
+    """Until when a certificate (PEM) is good, in UTC.
+
+    Raises:
+        ValueError: it is none.
+    """
+    return x509.load_pem_x509_certificate(certificate.encode()).not_valid_after_utc
 
 
 def read_secret(path: Path) -> bytes:

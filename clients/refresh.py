@@ -68,7 +68,7 @@ class DataState:
         read_at: when, ISO 8601, UTC.
         rows: of each table.
         model: the current one, by its digest; empty before any.
-        made_on: how features were spread when that model came; None before any reading.
+        made_on: how features were spread when that model came; None before any refresh.
         fit: of the current model then; None without a model.
         offer: why the node offers to take part again, in words for its people; empty if not.
         offered_at: since when, ISO 8601; empty if it does not.
@@ -148,7 +148,7 @@ def due(state: DataState | None, rules: Refresh, rows: Mapping[str, int], now: p
         rows: of each table now, see ``intake.sizes``.
         now: naive, in UTC.
     """
-    if state is None:
+    if state is None or state.made_on is None:
         return "first"
     hours = (now - pd.Timestamp(state.read_at)).total_seconds() / 3600
     if not 0 <= hours <= rules.after_hours:  # a clock that was set back is no reason to wait
@@ -213,6 +213,12 @@ def refresh(
     )
     save_state(folder, state)
     return Refreshed(why, reading, tuple(moved), fitted, state)
+
+
+def accept_sizes(folder: DataFolder, reading: Reading) -> None:
+    """Compare the sizes of later readings with this one's; all else that is known stays."""
+    state = load_state(folder) or DataState(reading.at.isoformat(), {})
+    save_state(folder, replace(state, rows=reading.rows()))
 
 
 def model_made(

@@ -21,8 +21,10 @@ from clients.keys import load_identity, read_secret
 from clients.memory import MemoryFile
 from clients.node import BrandNode
 from clients.offer import Offer, RunFiles, offer_of, signed_plan
+from clients.refresh import accept_sizes, load_state
 from clients.standing import FIGURES, load_policy, open_ledger
 from clients.steps import step
+from clients.waiting import Waiting
 from fl.agreement import ending
 from fl.arrays import same_shape, to_bytes
 from fl.audit.archive import course_of
@@ -31,7 +33,7 @@ from fl.data.examples import Made
 from fl.data.intake import Asked
 from fl.errors import Code, InputError, Refused
 from fl.privacy import PlainSum
-from fl.privacy.admission import admit
+from fl.privacy.admission import admit, turned_down
 from fl.privacy.ledger import Ledger
 from fl.privacy.secagg.enrol import join
 from fl.privacy.secagg.identity import SignedPlan, signed
@@ -57,8 +59,7 @@ class Service:
         home, config, welcome: from its disk.
         runs: those that are open in this process; all of them can be opened again from disk.
         counted: replies by code, for the metrics.
-        sizes: customers when a run was first offered. The data are read once for an offer, however
-            often it comes while people think, so its answer is one, whatever arrives meanwhile.
+        waiting: what was asked before, and is likely to be asked again.
     """
 
     home: Home
@@ -66,7 +67,7 @@ class Service:
     welcome: Welcome
     runs: dict[str, Open] = field(default_factory=dict)
     counted: dict[str, int] = field(default_factory=dict)
-    sizes: dict[str, int] = field(default_factory=dict)
+    waiting: Waiting = field(default_factory=Waiting)
     _ledger: Ledger | None = None
 
     def answer(self, run: str, request: Request) -> Reply:
@@ -74,7 +75,7 @@ class Service:
         try:
             reply = self._answer(run, request)
         except Refused as refusal:
-            reply = Reply(refusal.code)
+            reply = _refusal(refusal)
         except (Exception, SystemExit):
             _log.exception("failed in step %s %d", request.kind, request.number)
             reply = Reply(Code.FAILED)
@@ -104,32 +105,38 @@ class Service:
         return step(opened.node, opened.memory.save, run, request)
 
     def _offer(self, files: RunFiles, raw: bytes) -> Reply:
-        offer = offer_of(raw, self.welcome, files.run)
-        files.keep_offer(raw)
-        approval, policy = files.given_approval(), load_policy(self.home)
-        try:
-            policy.check(offer.proposal, customers=None, approval=approval)  # then touch the data
-            if files.run not in self.sizes:
-                self.sizes[files.run] = len(set(self._read(offer).customer.tolist()))
-            policy.check(offer.proposal, customers=self.sizes[files.run], approval=approval)
-        except Refused as refusal:
-            if refusal.code is not Code.POLICY_APPROVAL:  # a person may still be thinking
-                self._books().refuse(refusal.code, offer.proposal.digest(), offer.run)
-            raise
+        known = self.waiting.offered(files.run, raw, partial(self._taken, files))
+        offer, policy, sizes = known.offer, load_policy(self.home), self.waiting.sizes
+        allowed = partial(policy.refusals, offer.proposal, approval=files.given_approval())
+        codes = allowed(customers=None)
+        if not codes:  # only now touch the data
+            if files.run not in sizes:
+                sizes[files.run] = len(set(self._read(offer).customer.tolist()))
+            codes = allowed(customers=sizes[files.run])
+        if codes == (Code.POLICY_APPROVAL,) or (codes and codes == known.refused):
+            raise Refused(*codes)  # a person may still be thinking; or it was signed before
+        if codes:
+            known.refused = codes
+            raise turned_down(self._books(), offer.proposal, codes)
         plan = offer.agreed.signed.sign(self.config.name, load_identity(self.home))
         return Reply(Code.OK, {}, {"signature": plan.signatures[self.config.name]})
 
+    def _taken(self, files: RunFiles, raw: bytes) -> Offer:
+        offer = offer_of(raw, self.welcome, files.run)
+        files.keep_offer(raw)
+        return offer
+
     def _begin(self, files: RunFiles, raw: bytes) -> Reply:
-        offer = files.offer(self.welcome)
+        offer = self._stored(files)
         if signed_plan(offer.agreed, raw).unsigned(self.welcome.brands):
             raise Refused(Code.UNKNOWN_PLAN)
         files.keep_signatures(raw)
-        if files.run not in self.runs:
+        if files.run not in self.runs and not files.model.exists():  # else it is over here
             self._open(files)
         return Reply(Code.OK)
 
     def _finish(self, files: RunFiles, request: Request) -> Reply:
-        offer = files.offer(self.welcome)
+        offer = self._stored(files)
         if files.signed(offer.agreed).unsigned(self.welcome.brands):
             raise Refused(Code.UNKNOWN_PLAN)  # never begun
         said, key = _blob(request, "signature"), bytes.fromhex(self.welcome.identity)
@@ -144,14 +151,14 @@ class Service:
         if files.run in self._books().open_runs():
             self._books().settle(files.run)
         self.runs.pop(files.run, None)
-        self.sizes.pop(files.run, None)
+        self.waiting.over(files.run)
         atomic_write(files.model, raw, private=True)
         _log.info("run %s is over", offer.run)
         return Reply(Code.OK)
 
     def _open(self, files: RunFiles) -> Open:
         """A run from its files: signed by all, allowed by the policy, its budget reserved."""
-        offer = files.offer(self.welcome)
+        offer = self._stored(files)
         agreed, plan = offer.agreed, files.signed(offer.agreed)
         if plan.unsigned(self.welcome.brands):
             raise Refused(Code.UNKNOWN_PLAN)
@@ -201,13 +208,12 @@ class Service:
             witness=Witness(lambda: books.head, partial(_refuse, books)),
         )
 
+    def _stored(self, files: RunFiles) -> Offer:
+        return self.waiting.stored(files.run) or files.offer(self.welcome)
+
     def _read(self, offer: Offer) -> Made:
-        schema = offer.agreed.task.schema
-        reading = brand_data.read(DataFolder(self.home.folder), Asked(schema), brand_data.now(), {})
-        made = reading.examples()
-        if made.rows.empty:
-            raise InputError("data", "no row is left after the checks", "see fl-node check")
-        return made
+        """The rows for a run."""
+        return self.waiting.read(offer.run, partial(_rows, self.home, offer))
 
     def _books(self) -> Ledger:
         if self._ledger is None:
@@ -222,6 +228,25 @@ def opened(home: Home) -> Service:
         InputError: a file of it is missing or wrong.
     """
     return Service(home, read_config(home), load_welcome(home.welcome))
+
+
+def _rows(home: Home, offer: Offer) -> Made:
+    folder, asked = DataFolder(home.folder), Asked(offer.agreed.task.schema)
+    state = load_state(folder)
+    before = {} if state is None else state.rows
+    reading = brand_data.read(folder, asked, brand_data.now(), before)
+    made = reading.examples()
+    if made.rows.empty:
+        raise InputError("data", "no row is left after the checks", "see fl-node check")
+    if state is None:
+        accept_sizes(folder, reading)
+    return made
+
+
+def _refusal(refusal: Refused) -> Reply:
+    """As it travels (``wire.codes_of``): the first code, and all where there are several."""
+    codes = refusal.codes
+    return Reply(codes[0], {}, {"codes": " ".join(codes)} if len(codes) > 1 else {})
 
 
 def _refuse(ledger: Ledger, evidence: bytes, code: Code) -> None:

@@ -9,14 +9,19 @@ from importlib import metadata
 
 from clients.home import Home, NodeConfig
 from fl.contracts import Unit
-from fl.errors import InputError
+from fl.errors import Code, InputError
 from fl.events import Composed, PrivacyEvent
-from fl.privacy.accounting import ACCOUNTANTS, epsilon
+from fl.privacy.accounting import ACCOUNTANTS
+from fl.privacy.accounting import epsilon as accounted
+from fl.privacy.admission import cost_refusals
 from fl.privacy.bills import Accountant
-from fl.privacy.books import Neighbours, Opening
+from fl.privacy.books import Books, Neighbours, Opening
+from fl.privacy.budget import covers, forecast
 from fl.privacy.filter import filter_epsilon
 from fl.privacy.ledger import Ledger
 from fl.privacy.policy import Policy
+from fl.privacy.proposal import Approval, Proposal
+from fl.privacy.reading import replay
 from fl.privacy.signing import SigningKey
 
 
@@ -43,22 +48,79 @@ def open_ledger(home: Home, config: NodeConfig, policy: Policy) -> Ledger:
     key = SigningKey.load(home.key("ledger.pem"))
     if home.ledger.exists():
         return Ledger.open(home.ledger, key, accountant=filter_epsilon)
-    if not policy.epsilon_lifetime < float("inf") or not policy.delta > 0:
-        raise InputError("policy.toml", "has no finite budget", "set limits.epsilon_lifetime")
+    epsilon, delta = _budget(policy)
     opening = Opening(
         brand=config.name,
         dataset=config.dataset,
         unit=Unit.CUSTOMER,
         relation=Neighbours.ADD_REMOVE,
-        epsilon=policy.epsilon_lifetime,
-        delta=policy.delta,
+        epsilon=epsilon,
+        delta=delta,
         software=f"crossbrand-fl {metadata.version('crossbrand-fl')}",
     )
     return Ledger.create(home.ledger, key, opening, accountant=filter_epsilon)
 
 
+def books_of(home: Home) -> Books | None:
+    """What the brand's ledger says, without opening it: a node may be writing; None without one.
+
+    Raises:
+        InputError: it was changed.
+    """
+    if not home.ledger.exists():
+        return None
+    content = home.ledger.read_bytes()
+    whole = content[: content.rfind(b"\n") + 1]  # the rest is being written
+    return replay(whole, str(home.ledger), public_key=None).books
+
+
+def refusals(
+    proposal: Proposal,
+    policy: Policy,
+    books: Books | None,
+    *,
+    customers: int | None = None,
+    approval: Approval | None = None,
+) -> tuple[Code, ...]:
+    """All that this brand would answer to a proposal now; nothing is booked or noted.
+
+    Args:
+        books: of its ledger; None where it has none yet.
+        customers: how many it has; None where the data is not looked at.
+        approval: a person's, if there is one.
+    """
+    found = policy.refusals(proposal, customers=customers, approval=approval)
+
+    def ahead(run: str, event: PrivacyEvent) -> float:
+        if books is None:
+            return filter_epsilon((event,), _budget(policy)[1])
+        return forecast(books, run, event, filter_epsilon)
+
+    unit = Unit.CUSTOMER if books is None else books.opening.unit
+    more = cost_refusals(proposal, policy=policy, unit=unit, forecast=ahead, figures=FIGURES)
+    known = None if books is None else books.runs.get(proposal.run)
+    if known is not None and known.settled:
+        more = (*more, Code.LEDGER_RUN)
+    elif books is not None and not known and not covers(books, proposal.event, filter_epsilon):
+        more = (*more, Code.BUDGET)
+    return (*found, *(code for code in more if code not in found))
+
+
+def _budget(policy: Policy) -> tuple[float, float]:
+    """Epsilon and delta that a ledger is opened with.
+
+    Raises:
+        InputError: one of them promises nothing, or more than a filter can keep.
+    """
+    if not policy.epsilon_lifetime < float("inf"):
+        raise InputError("policy.toml", "has no finite budget", "set limits.epsilon_lifetime")
+    if not policy.delta >= 1e-9:
+        raise InputError("policy.toml", f"has delta {policy.delta:g}", "set limits.delta >= 1e-9")
+    return policy.epsilon_lifetime, policy.delta
+
+
 def _figure(name: str, events: Sequence[PrivacyEvent], delta: float) -> float:
-    return epsilon(name, Composed(tuple(events)), delta)
+    return accounted(name, Composed(tuple(events)), delta)
 
 
 FIGURES: Mapping[str, Accountant] = {name: partial(_figure, name) for name in ACCOUNTANTS}

@@ -48,22 +48,17 @@ class Crew:
     ) -> list[Computed | Exception]:
         """What ``function`` makes of each piece of work, or what it raised; the longest come first.
 
-        However it ends early, the workers end too: what they have under way is nobody's answer
-        later.
-
         Raises:
-            InputError: a worker was killed, at work or between two rounds.
+            InputError: a worker was killed.
         """
         if self.size == 1 or len(work) < 2:
             return [_tried(function, piece) for piece in work]
         workers = self._by_function.get(function) or self._hired(function)
         try:
-            return _shared(workers, work)
-        except BaseException:
+            return _shared_out(workers, work)
+        except BaseException:  # an answer that is still under way would be taken for the next one's
             del self._by_function[function]
-            for worker in workers:
-                worker.process.kill()
-            _dismiss(workers)
+            _dismiss(workers, at_once=True)
             raise
 
     def _hired(self, function: Callable[[Any], Computed]) -> list[_Worker]:
@@ -72,10 +67,9 @@ class Crew:
         for _ in range(self.size):
             here, there = context.Pipe()
             room = mmap(-1, _ROOM)
-            ends = [*(worker.line for worker in workers), here]
-            process = context.Process(
-                target=_serve, args=(function, there, room, ends), daemon=True
-            )
+            others = [*(worker.line for worker in workers), here]
+            arguments = (function, there, room, others)
+            process = context.Process(target=_serve, args=arguments, daemon=True)
             process.start()
             there.close()
             workers.append(_Worker(process, here, room))
@@ -84,8 +78,8 @@ class Crew:
         return workers
 
 
-def _shared(workers: Sequence[_Worker], work: Sequence[Any]) -> list[Computed | Exception]:
-    """Who is free takes the next piece."""
+def _shared_out(workers: Sequence[_Worker], work: Sequence[Any]) -> list[Computed | Exception]:
+    """Each piece to whoever is free; results in the order of the work."""
     done: dict[int, Computed | Exception] = {}
     busy: dict[Connection, tuple[int, _Worker]] = {}
     waiting = list(enumerate(work))[::-1]
@@ -111,6 +105,14 @@ def _give(worker: _Worker, waiting: list[Any], busy: dict[Connection, Any]) -> N
         busy[worker.line] = (place, worker)
 
 
+def _killed(worker: _Worker) -> InputError:
+    return InputError(
+        f"worker {worker.process.pid}",
+        "was killed, perhaps for want of memory",
+        "take the run up with resume=, with fewer runtime.workers if memory was short",
+    )
+
+
 def _taken(worker: _Worker) -> Computed | Exception:
     """A worker's result, copied out of the shared memory."""
     try:
@@ -123,14 +125,6 @@ def _taken(worker: _Worker) -> Computed | Exception:
     return [_read(worker.room, part) for part in parts], counts
 
 
-def _killed(worker: _Worker) -> InputError:
-    return InputError(
-        f"worker process {worker.process.pid}",
-        "was killed, perhaps for want of memory",
-        "take the run up with resume=, with fewer runtime.workers if it happens again",
-    )
-
-
 def _read(room: mmap, part: Any) -> Tensor:
     if isinstance(part, Tensor):
         return part
@@ -140,22 +134,22 @@ def _read(room: mmap, part: Any) -> Tensor:
 
 
 def _serve(
-    function: Callable[[Any], Computed], line: Connection, room: mmap, ends: Sequence[Connection]
+    function: Callable[[Any], Computed], line: Connection, room: mmap, others: list[Connection]
 ) -> None:
-    """A worker's life: until there is no more work, or nobody who could give it.
+    """A worker's life: until there is no more work, or nobody to give any.
 
     Args:
-        ends: the parent's ends of the lines, which a fork holds open as well; a line closes with
-            the last of them, however the parent ended.
+        others: ends of the parent that came along with the fork; as long as one is open, its end
+            cannot be seen.
     """
-    for end in ends:
-        end.close()
     torch.set_num_threads(1)
+    for other in others:
+        other.close()
     try:
         while (piece := line.recv()) is not None:
             answer = _tried(function, piece)
             line.send(answer if isinstance(answer, Exception) else _placed(room, answer))
-    except (KeyboardInterrupt, EOFError, ConnectionError):
+    except (KeyboardInterrupt, EOFError, OSError):  # nobody is at the other end
         return
 
 
@@ -183,12 +177,14 @@ def _tried(function: Callable[[Any], Computed], piece: Any) -> Computed | Except
         return error
 
 
-def _dismiss(workers: list[_Worker]) -> None:
+def _dismiss(workers: list[_Worker], at_once: bool = False) -> None:
     for worker in workers:
         if worker.process.is_alive():
             try:
                 worker.line.send(None)
             except OSError:
+                worker.process.terminate()
+            if at_once:
                 worker.process.terminate()
         worker.line.close()
     for worker in workers:

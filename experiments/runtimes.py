@@ -44,7 +44,7 @@ class Runtime:
             ``ray``: actors.
         block: ``cohort``: brands in a block, >= 1; None: as many as fit the cache.
         checkpoint_seconds: at least so long between two checkpoints of one training, >= 0.
-        debug: stop at the first exception of a brand instead of counting it absent.
+        debug: ``inprocess``: stop at the first exception of a brand instead of counting it absent.
         address: ``ray``: of a cluster, HOST:PORT or ``auto``; None: Ray is started here.
     """
 
@@ -71,6 +71,13 @@ class Runtime:
                 f"{self.workers} workers on {cores()} cores would be slower than {cores()}",
                 f"set runtime.workers={cores()}, or null for one on each core",
             )
+        if self.debug and self.name != "inprocess":
+            raise InputError(
+                "runtime.debug",
+                f"brands are computed together or elsewhere under {self.name}, so that an exception"
+                " of one cannot stop the run here",
+                "set runtime=inprocess to debug",
+            )
         if self.name == "ray":
             self._check_ray()
 
@@ -80,12 +87,6 @@ class Runtime:
                 "runtime",
                 "'ray' needs Ray, which is not installed",
                 "pip install -c constraints.txt -e '.[ray]', or set runtime=cohort",
-            )
-        if self.debug:
-            raise InputError(
-                "runtime.debug",
-                "an exception stays in Ray's actor, which logs it; it cannot stop the run here",
-                "set runtime=inprocess to debug",
             )
         if self.address is not None and self.workers is not None:
             raise InputError(
@@ -149,12 +150,11 @@ def federation(
     if running is not None:
         return running.federation(nodes)
     if runtime.name == "inprocess":
-        return InProcessFederation(
-            {name: node.handle for name, node in nodes.items()}, runtime.debug
-        )
+        handlers = {name: node.handle for name, node in nodes.items()}
+        return InProcessFederation(handlers, runtime.debug)
     rows = {name: node.splits["train"] for name, node in nodes.items() if "train" in node.splits}
     together = Together(rows, runtime.block, paths, Crew(runtime.for_each(seeds)))
     halves = {name: node.converse for name, node in nodes.items()}
     lockstep: CohortFederation[tuple[LocalBrand[Any], Ask], Answer]
-    lockstep = CohortFederation(halves, together, runtime.debug)
+    lockstep = CohortFederation(halves, together)
     return lockstep

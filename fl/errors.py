@@ -80,11 +80,11 @@ class Code(StrEnum):
 
 
 class Refused(Exception):
-    """A brand declines a request; only ``code`` travels."""
+    """A brand declines a request; only codes travel: ``code``, and all there are in ``codes``."""
 
-    def __init__(self, code: Code) -> None:
-        self.code = code
-        super().__init__(str(code))
+    def __init__(self, code: Code, *more: Code) -> None:
+        self.code, self.codes = code, (code, *more)
+        super().__init__(", ".join(self.codes))
 
 
 class NoAnswer(Exception):

@@ -21,7 +21,9 @@ from fl.arrays import to_bytes
 from fl.audit.archive import append_sum, files_beside
 from fl.contracts import Federation, NodeId, Reply, Request, SecureSum
 from fl.errors import Code, InputError, NoAnswer
+from fl.federation.wire import codes_of
 from fl.privacy import PlainSum
+from fl.privacy.policy_file import explained
 from fl.privacy.secagg.coordinator import CoordinatorHalf, Log
 from fl.privacy.secagg.identity import Roster
 from fl.privacy.secagg.masks import Ring
@@ -100,7 +102,11 @@ class Conduct:
             before, words = words, {node: str(code) for node, code in sorted(said.items())}
             if words != before:
                 _log.info("%s: %s", kind, words)
-            refused = {n: c for n, c in said.items() if c is not Code.OK and c not in _PATIENT}
+            refused = {
+                n: codes_of(replies[n]) if n in replies and replies[n].code is c else (c,)
+                for n, c in said.items()
+                if c is not Code.OK and c not in _PATIENT
+            }
             self.files.say("refused" if refused else state, self.files.number, brands=words)
             if refused:
                 raise InputError("run", _refusal(refused, said), "change the run, or ask them")
@@ -192,8 +198,8 @@ class Conduct:
             append_sum(file, total)
 
 
-def _refusal(refused: Mapping[NodeId, Code], said: Mapping[NodeId, Code]) -> str:
+def _refusal(refused: Mapping[NodeId, tuple[Code, ...]], said: Mapping[NodeId, Code]) -> str:
     """Who refuses, and who has not been heard, and so may refuse next."""
-    listed = ", ".join(f"{n} ({c})" for n, c in sorted(refused.items()))
+    listed = ", ".join(f"{n} ({explained(c)})" for n, c in sorted(refused.items()))
     silent = sorted(n for n, code in said.items() if code is Code.SILENT)
     return f"is refused by {listed}" + (f"; no answer yet from {', '.join(silent)}" * bool(silent))

@@ -5,8 +5,12 @@ from __future__ import annotations
 import argparse
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from fl.commands import Command
+
+if TYPE_CHECKING:
+    from fl.errors import Code
 
 ABOUT = """\
 Show what a run would read, release and cost, and sign it if --key is given. The signature is of a
@@ -30,12 +34,12 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _act(asked: argparse.Namespace) -> int:
+    from clients.consent import said_of, stored_offers
     from clients.home import Home
     from clients.offer import Offer, RunFiles
-    from fl.errors import InputError, Refused
+    from fl.errors import Code, InputError
     from fl.privacy.proposal import Approval
     from fl.privacy.signing import SigningKey
-    from fl.welcome import load_welcome
 
     if asked.new_key:
         key = SigningKey.generate()
@@ -43,16 +47,18 @@ def _act(asked: argparse.Namespace) -> int:
         sys.stdout.write(f"{key.public}\n")
         return 0
     home = Home(asked.home)
-    welcome = load_welcome(home.welcome)
     offers: dict[str, Offer] = {}
-    for path in sorted(home.runs.glob("*/offer.json")):
-        run = _run_of(path)
-        try:
-            offers[run] = RunFiles(home, run).offer(welcome)
-        except Refused as refusal:  # such as one for an older roster: it cannot be run any more
-            sys.stderr.write(f"{run}: no offer any more ({refusal.code})\n")
+    for run, offer in stored_offers(home):
+        if isinstance(offer, Code):
+            sys.stderr.write(f"{run}: no offer any more ({offer})\n")
+        else:
+            offers[run] = offer
     if not asked.run:
-        sys.stdout.write("".join(f"{run}\n" for run in offers) or "No run was offered yet.\n")
+        for run, offer in offers.items():
+            over = RunFiles(home, run).model.exists()
+            sys.stdout.write(f"{run}  {'over' if over else _answer(said_of(home, offer))}\n")
+        if not offers:
+            sys.stdout.write("No run was offered yet.\n")
         return 0
     found = [run for run in offers if run.startswith(asked.run)]
     if len(found) != 1:
@@ -65,13 +71,18 @@ def _act(asked: argparse.Namespace) -> int:
         approval = Approval.give(SigningKey.load(asked.key), asked.person, offer.proposal)
         approval.save(RunFiles(home, offer.run).approval)
         sys.stdout.write(f"Approved by {asked.person}\n")
+    sys.stdout.write(f"  here: {_answer(said_of(home, offer))}\n")
     return 0
 
 
-def _run_of(path: Path) -> str:
-    import json
+def _answer(codes: tuple[Code, ...]) -> str:
+    """What this brand would say, before the data is counted."""
+    from fl.errors import Code
+    from fl.privacy.policy_file import explained
 
-    return str(json.loads(path.read_bytes())["proposal"]["run"])
+    if codes == (Code.POLICY_APPROVAL,):
+        return "waits for a person's signature"
+    return f"refused for {explained(codes)}" if codes else "allowed"
 
 
 def _show(offer: object) -> None:

@@ -18,9 +18,9 @@ Rows that fail are set aside, with reasons, in data/quarantine/ (only you can re
 The manual check: --sample writes a sheet of rows; a person writes ok or wrong beside each; --judge
 takes the sheet back. Too many wrong rows stop runs until a better sheet comes back.
 
-Then what a run needs beside the data: keys, welcome, policy, the coordinator over TLS with this
-brand's certificate, clocks within 60 seconds, and what every run that was offered would read,
-release and cost. Code 1 if one of these is not in order.
+Then what a run needs beside the data: keys, welcome, policy and budget, the coordinator over TLS
+with this brand's certificate, clocks within 60 seconds, and what every run that was offered would
+read and cost, with all that it is refused for. Code 1 if one of these is not in order (FAIL).
 
 Examples
   fl-node check
@@ -44,7 +44,7 @@ def _act(asked: argparse.Namespace) -> int:
     from clients.data_check import lines
     from clients.manual_check import draw_sheet, take_verdict
     from clients.received import find
-    from clients.refresh import load_state
+    from clients.refresh import accept_sizes, load_state
     from fl.data.intake import Asked
     from fl.errors import InputError
 
@@ -63,6 +63,8 @@ def _act(asked: argparse.Namespace) -> int:
     before = {} if state is None or asked.accept_shorter else state.rows
     what = Asked(schema, labelled=schema is not None)
     reading = read(folder, what, now(), before, judged=asked.sample is None)
+    if asked.accept_shorter:
+        accept_sizes(folder, reading)
     sys.stdout.write("".join(f"{line}\n" for line in lines(reading)))
     examples = reading.examples()
     sys.stdout.write(f"examples: {len(examples.rows):,}\n")
@@ -70,10 +72,11 @@ def _act(asked: argparse.Namespace) -> int:
         path = draw_sheet(folder, reading.batch, asked.sample, seed=int(now().timestamp()))
         sys.stdout.write(f"Write ok or wrong beside every row of {path}\n")
     sys.stdout.write("The data are in order.\n")
-    return _rest(asked.home, [str(name) for name in examples.rows.columns])
+    columns = [str(name) for name in examples.rows.columns]
+    return _rest(asked.home, columns, len(set(examples.customer.tolist())))
 
 
-def _rest(folder: Path, columns: list[str]) -> int:
+def _rest(folder: Path, columns: list[str], customers: int) -> int:
     """What a run needs beside the data, where this is a node's folder and not only its data's."""
     from clients.home import Home
     from clients.readiness import looked
@@ -81,7 +84,7 @@ def _rest(folder: Path, columns: list[str]) -> int:
     home, good = Home(folder), True
     if not home.config.exists():
         return 0
-    for holds, line in looked(home, columns):
+    for holds, line in looked(home, columns, customers):
         sys.stdout.write(f"{line}\n")
         good = good and holds
     return 0 if good else 1

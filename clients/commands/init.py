@@ -60,6 +60,12 @@ def _act(asked: argparse.Namespace) -> int:
         raise InputError(
             f"--home {asked.home}", "there is a node already", "choose a new folder; keys are kept"
         )
+    if asked.federation_key is not None and not asked.federation_key.is_file():
+        raise InputError(
+            "--federation-key",
+            f"no file {str(asked.federation_key)!r}",
+            "get it from the first brand, which makes it with --new-federation-key",
+        )
     shared = secrets.token_bytes(32) if asked.new_federation_key else None
     shared = shared or read_secret(asked.federation_key)
     home.folder.mkdir(parents=True, exist_ok=True, mode=0o700)

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from clients.home import Home
 
 ABOUT = """\
-Show the runs this node knows, how many rounds it has booked in each, and the budget that is left.
-Reads the ledger and node.toml only; it does not need the node to run.
+Show the runs this node knows, how many answers it has booked in each, and the budget that is left.
+Reads node.toml, the ledger and what is kept of the last reading; checks no signature (fl-node
+ledger does), and does not need the node to run.
 
 Example
   fl-node status --home node
@@ -22,31 +23,22 @@ Example
 
 def _act(asked: argparse.Namespace) -> int:
     from clients.home import Home, read_config
-    from fl.privacy.bills import events
-    from fl.privacy.filter import filter_epsilon
-    from fl.privacy.reading import replay
+    from clients.standing import books_of
+    from fl.privacy.budget import budgets
 
     home = Home(asked.home)
     config = read_config(home)
     sys.stdout.write(f"Node {config.name}\n{_data(home)}")
-    if not home.ledger.exists():
+    books = books_of(home)
+    if books is None:
         sys.stdout.write("No ledger yet: no run was admitted.\n")
         return 0
-    content = home.ledger.read_bytes()
-    whole = content[: content.rfind(b"\n") + 1]
-    books = replay(whole, str(home.ledger), public_key=None).books
     for name, run in books.runs.items():
         state = "settled" if run.settled else "open"
         sys.stdout.write(f"  run {name}: {len(run.occasions)} answers booked, {state}\n")
     for code, of in books.refusals:
         sys.stdout.write(f"  refused {code} {of}\n")
-    opening = books.opening
-    spent = filter_epsilon(events(books.spent()), opening.delta)
-    left = max(0.0, books.budgets[-1] - spent)
-    sys.stdout.write(
-        f"Data set {opening.dataset}: spent epsilon {spent:.3f} of {books.budgets[-1]:g} at delta "
-        f"{opening.delta:g}, left {left:.3f}\n"
-    )
+    sys.stdout.write(f"Data set {books.opening.dataset}: {budgets(books)[-1]}\n")
     return 0
 
 

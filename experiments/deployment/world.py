@@ -64,7 +64,6 @@ min_brands = {fewest}
 allowed = {columns}
 
 [roles.operator]
-see = []
 use = {columns}
 
 [coordinators]

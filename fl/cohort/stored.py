@@ -114,7 +114,7 @@ def stored_for(
     if any(len(of.rows_k) < len(of.row) for of in customers.values()):
         loop = None
     if compiled and (loop or private):
-        import_module("numba")  # here: workers, which are forked later, would each import it
+        import_module("numba")  # before workers are forked: else each of them pays for it
     if private and loop:
         parts.append(parts[0].double().square_().sum(1).add_(1))
     way = FORMULA if formula else FUNCTIONAL

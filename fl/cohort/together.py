@@ -135,7 +135,8 @@ class Together:
 
     def _stackable(self, job: Job, stored: Stored) -> bool:
         mine = stored.shares.get(job.brand.name)
-        own = self.rows.get(job.brand.name) is job.brand.splits.get("train")
+        rows = job.brand.splits.get("train")
+        own = rows is not None and self.rows.get(job.brand.name) is rows
         return own and mine is not None and mine.rows > 0
 
     def _blocks(self, jobs: Sequence[Job], stored: Stored) -> list[list[Job]]:

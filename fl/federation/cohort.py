@@ -29,12 +29,10 @@ class CohortFederation(Generic[Asked, Answered]):
     Attributes:
         halves: begins a brand's answer to a request.
         together: answers, or what went wrong, in the order of what was asked.
-        strict: what a brand raises ends the round instead.
     """
 
     halves: Mapping[NodeId, Callable[[Request], Generator[Asked, Answered, Reply]]]
     together: Callable[[Sequence[Asked]], Sequence[Answered | Exception]]
-    strict: bool = False
 
     def nodes(self) -> Sequence[NodeId]:
         """All brands, sorted."""
@@ -58,8 +56,6 @@ class CohortFederation(Generic[Asked, Answered]):
             except StopIteration as finished:
                 replies[node] = finished.value
             except Exception:
-                if self.strict:
-                    raise
                 _log.exception("brand %s was lost in round %d", node, requests[node].number)
             return False
 

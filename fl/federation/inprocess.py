@@ -20,12 +20,12 @@ class InProcessFederation:
     """``{brand: handler}``; a handler that raises is a silent brand, as a lost process would be.
 
     Attributes:
-        handlers: of each brand.
-        strict: what a handler raises ends the round instead.
+        handlers: by brand.
+        debug: raise what a handler raises; for researchers who look for a mistake.
     """
 
     handlers: Mapping[NodeId, Handler]
-    strict: bool = False
+    debug: bool = False
 
     def nodes(self) -> Sequence[NodeId]:
         """All brands, sorted."""
@@ -41,7 +41,7 @@ class InProcessFederation:
             try:
                 replies[node] = handler(requests[node])
             except Exception:
-                if self.strict:
+                if self.debug:
                     raise
                 _log.exception("brand %s was lost in round %d", node, requests[node].number)
         return replies

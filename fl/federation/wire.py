@@ -57,6 +57,16 @@ def reply_of(raw: bytes) -> Reply:
     raise ValueError("Expected a reply.")
 
 
+def codes_of(reply: Reply) -> tuple[Code, ...]:
+    """All reasons of a reply that gives several, or its one code; what is no code is left out.
+
+    >>> codes_of(Reply(Code.BUDGET)), codes_of(Reply(Code.BUDGET, {}, {"codes": "x policy.plan"}))
+    ((<Code.BUDGET: 'budget.exhausted'>,), (<Code.POLICY_PLAN: 'policy.plan'>,))
+    """
+    said, known = str(reply.config.get("codes", "")).split(), set(Code)
+    return tuple(Code(code) for code in said if code in known) or (reply.code,)
+
+
 def _join(head: Mapping[str, object], arrays: Arrays) -> bytes:
     text = json.dumps(head, sort_keys=True).encode()
     return b"".join((len(text).to_bytes(_LENGTH, "big"), text, to_bytes(arrays) if arrays else b""))

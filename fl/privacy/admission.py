@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 
+from fl.contracts import Unit
 from fl.errors import Code, Refused
+from fl.events import PrivacyEvent
 from fl.privacy.bills import Accountant
 from fl.privacy.ledger import Ledger, RunLedger
 from fl.privacy.policy import Policy
@@ -35,29 +37,52 @@ def admit(
     Raises:
         Refused: with one code per reason.
     """
-    try:
-        policy.check(proposal, customers=customers, approval=approval)
-        _check_cost(proposal, policy, ledger, figures)
-    except Refused as refusal:
-        ledger.refuse(refusal.code, proposal.digest(), proposal.run)
-        raise
+    codes = policy.refusals(proposal, customers=customers, approval=approval)
+    codes = codes or cost_refusals(
+        proposal, policy=policy, unit=ledger.opening.unit, forecast=ledger.forecast, figures=figures
+    )
+    if codes:
+        raise turned_down(ledger, proposal, codes)
     ledger.reserve(proposal.run, proposal.event)
     return ledger.run(proposal.run)
 
 
-def _check_cost(
-    proposal: Proposal, policy: Policy, ledger: Ledger, figures: Mapping[str, Accountant]
-) -> None:
-    """What only the brand's own accountants and ledger can tell."""
-    if proposal.unit != ledger.opening.unit:
-        raise Refused(Code.POLICY_UNIT)  # budgets of different units do not add
-    figure = figures.get(proposal.accountant)
-    if figure is None:
-        raise Refused(Code.POLICY_ACCOUNTANT)
+def turned_down(ledger: Ledger, proposal: Proposal, codes: Sequence[Code]) -> Refused:
+    """The error for a proposal that fails ``codes``, of which there is one at least.
+
+    Guarantee: each of them is signed into the ledger, with the proposal's hash.
+    """
+    for code in codes:
+        ledger.refuse(code, proposal.digest(), proposal.run)
+    return Refused(*codes)
+
+
+def cost_refusals(
+    proposal: Proposal,
+    *,
+    policy: Policy,
+    unit: Unit,
+    forecast: Callable[[str, PrivacyEvent], float],
+    figures: Mapping[str, Accountant],
+) -> tuple[Code, ...]:
+    """What only the brand's own accountants and ledger can tell of a proposal.
+
+    Guarantee: reads only; none where the proposal states its cost and the lifetime maximum has it.
+
+    Args:
+        unit: of the ledger; budgets of different units do not add.
+        forecast: epsilon of the data set's whole life with a run, see :meth:`Ledger.forecast`.
+        figures: accountants by the name that a proposal gives.
+    """
+    if proposal.unit != unit:
+        return (Code.POLICY_UNIT,)
+    if (figure := figures.get(proposal.accountant)) is None:
+        return (Code.POLICY_ACCOUNTANT,)
     if proposal.epsilon < math.inf and not _cost(proposal, figure) <= proposal.epsilon:
-        raise Refused(Code.POLICY_UNDERSTATED)
-    if not ledger.forecast(proposal.run, proposal.event) <= policy.epsilon_lifetime:
-        raise Refused(Code.POLICY_LIFETIME)
+        return (Code.POLICY_UNDERSTATED,)
+    if not forecast(proposal.run, proposal.event) <= policy.epsilon_lifetime:
+        return (Code.POLICY_LIFETIME,)
+    return ()
 
 
 def _cost(proposal: Proposal, figure: Accountant) -> float:

@@ -21,8 +21,9 @@ from typing import Self
 
 from fl.errors import Code, InputError, Refused
 from fl.events import Composed, PrivacyEvent, to_json
-from fl.privacy.bills import Accountant, Bill, bill, events
+from fl.privacy.bills import Accountant, bill, events
 from fl.privacy.books import Books, Opening, limit
+from fl.privacy.budget import covers, forecast
 from fl.privacy.entries import START, Json, Kind, canonical, digest, write
 from fl.privacy.journal import Journal
 from fl.privacy.reading import Reading, behind, replay
@@ -141,8 +142,7 @@ class Ledger:
 
         Guarantee: over every budget, at the opening's delta; a known run is not counted twice.
         """
-        cost = Bill() if run in self._books.runs else bill(event)
-        return self._epsilon(self._books.lifetime() + cost)
+        return forecast(self._books, run, event, self._accountant)
 
     def reserve(self, run: str, event: PrivacyEvent) -> None:
         """Book a whole run before its first round; again for the same open run does nothing.
@@ -157,7 +157,7 @@ class Ledger:
             if known.settled or known.reserved != cost:
                 self._turn_down(Code.LEDGER_RUN, run, event)
             return
-        if not self._epsilon(self._books.spent() + cost) <= self._books.budgets[-1]:
+        if not covers(self._books, event, self._accountant):
             self._turn_down(Code.BUDGET, run, event)
         self._append(Kind.RESERVE, {"run": run, "event": to_json(event)})
 
@@ -228,9 +228,6 @@ class Ledger:
     def run(self, run: str) -> RunLedger:
         """The ledger as the doors of one run see it. Guarantee: can only commit to that run."""
         return RunLedger(self, run)
-
-    def _epsilon(self, cost: Bill) -> float:
-        return self._accountant(events(cost), self.opening.delta)
 
     def _turn_down(self, code: Code, run: str, event: PrivacyEvent) -> None:
         self.refuse(code, digest(canonical(to_json(event))), run)

@@ -1,9 +1,10 @@
 """A brand's policy: what it allows at all. Read from its own disk; no request can loosen it.
 
 Three levels: the **system** (which tasks, plans, limits and coordinators), the **role** (operator,
-steward, approver, auditor: which columns each may see, or use in a run it asks for) and the
-**field** (which columns a run may ever touch). A run needs the consent of all three. What the file
-does not name is not allowed, and a refusal travels as a code without data.
+steward, approver, auditor: which columns each may use in a run it asks for) and the **field**
+(which columns a run may ever touch). A run needs the consent of all three. What the file does not
+name is not allowed, and a refusal travels as codes without data; ``policy_file.LINES`` says which
+line of the file each code means.
 
 How many customers a brand has is private. The two conditions on it do not depend on the proposal,
 so asking again and again with other numbers tells a coordinator nothing more about it.
@@ -28,9 +29,8 @@ INSECURE = "insecure_noise_for_tests"
 
 @dataclass(frozen=True, slots=True)
 class Role:
-    """Which columns a role may look at, and which it may use in a run it asks for."""
+    """Which columns a role may use in a run it asks for."""
 
-    see: frozenset[str] = frozenset()
     use: frozenset[str] = frozenset()
 
 
@@ -125,29 +125,57 @@ class Policy:
             )
         return policy
 
-    def visible(self, role: str) -> frozenset[str]:
-        """The columns that ``role`` may look at. Guarantee: none for a role that is not named."""
-        return self.roles.get(role, Role()).see
+    def unset(self) -> tuple[str, ...]:
+        """Lines of the file that are still empty and without which no run at all is allowed.
+
+        Guarantee: where there is one, :meth:`refusals` is never empty.
+        """
+        usable = self.columns & frozenset().union(*(r.use for r in self.roles.values()))
+        lines = (
+            ("[runs] tasks", self.tasks),
+            ("[runs] plans", self.plans),
+            ("[runs] units", self.units),
+            ("[runs] accountants", self.accountants),
+            ("[runs] noise_sources", self.noise_sources),
+            ("[columns] allowed", self.columns),
+            ("[roles.operator] use (with names of [columns] allowed)", usable),
+            ("[coordinators]", self.coordinators),
+            ("[approval.people]", self.approval == "auto" or self.people),
+        )
+        return tuple(line for line, content in lines if not content)
 
     def check(
         self, proposal: Proposal, *, customers: int | None, approval: Approval | None = None
     ) -> None:
-        """Let ``proposal`` pass, or say which condition it fails first.
+        """Let ``proposal`` pass, or say all conditions that it fails.
 
-        Guarantee: a proposal that passes is signed by a listed coordinator and within every limit
-        as it states it. Whether it states its epsilon rightly, and what was spent before, is for
-        :func:`fl.privacy.admission.admit`. Of ``customers`` one fixed bit per condition leaves.
-
-        Args:
-            customers: how many this brand has; private. None: as far as can be said without data.
+        Guarantee: see :meth:`refusals`.
 
         Raises:
             Refused: with one code per reason.
         """
+        if codes := self.refusals(proposal, customers=customers, approval=approval):
+            raise Refused(*codes)
+
+    def refusals(
+        self, proposal: Proposal, *, customers: int | None, approval: Approval | None = None
+    ) -> tuple[Code, ...]:
+        """Every condition that ``proposal`` fails, in a fixed order; none where it may pass.
+
+        Guarantee: a proposal that passes is signed by a listed coordinator and within every limit
+        as it states it; whoever is not listed, or did not sign, is told nothing else. Whether a
+        proposal states its epsilon rightly, and what was spent before, is for
+        :func:`fl.privacy.admission.admit`. Of ``customers`` one fixed bit per condition leaves.
+
+        Args:
+            customers: how many this brand has; private. None: as far as can be said without data.
+        """
+        if proposal.coordinator not in self.coordinators.values():
+            return (Code.POLICY_COORDINATOR,)
+        if not proposal.is_signed():
+            return (Code.POLICY_SIGNATURE,)
         role = self.roles.get(proposal.requested_by, Role())
         conditions = (
-            (proposal.coordinator in self.coordinators.values(), Code.POLICY_COORDINATOR),
-            (proposal.is_signed(), Code.POLICY_SIGNATURE),
             (proposal.task in self.tasks, Code.POLICY_TASK),
             (proposal.requested_by in self.roles, Code.POLICY_ROLE),
             (self.columns & role.use >= set(proposal.columns), Code.POLICY_COLUMNS),
@@ -162,9 +190,7 @@ class Policy:
             (proposal.brands >= self.min_brands, Code.POLICY_BRANDS),
             (self._approved(proposal, approval), Code.POLICY_APPROVAL),
         )
-        for holds, code in conditions:
-            if not holds:
-                raise Refused(code)
+        return tuple(code for holds, code in conditions if not holds)
 
     def _approved(self, proposal: Proposal, approval: Approval | None) -> bool:
         if self.approval == "auto":
@@ -174,7 +200,7 @@ class Policy:
 
 
 def _role(table: policy_file.Table, known: Collection[str]) -> Role:
-    return Role(table.names("see", of=known), table.names("use", of=known))
+    return Role(table.names("use", of=known))
 
 
 def _known(what: str, given: Iterable[str], known: Collection[str]) -> None:

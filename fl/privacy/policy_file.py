@@ -1,4 +1,5 @@
-"""The policy file: TOML, every key required, unknown keys refused; a template that allows nothing.
+"""The policy file: TOML, every key required, unknown keys refused; a template that allows nothing;
+which line of it a refusal means.
 
 Reading marks each key as used; what is left over at the end is unknown, and an error.
 """
@@ -8,48 +9,85 @@ from __future__ import annotations
 import difflib
 import stat
 import tomllib
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from fl.errors import InputError
+from fl.errors import Code, InputError
 from fl.privacy.signing import write_private
 
 TEMPLATE = """\
 # What this brand allows. It is read from this disk before every run, and nothing that a
 # coordinator sends can loosen it. What is not named here is not allowed: as written, nothing is.
+# "deployed" says what experiment=conversion_deploy needs; fl-node check says what is still refused.
 
 [runs]                          # system level: which runs at all
-tasks = []                      # such as "conversion"
-plans = ["local"]               # "none" gives no guarantee; it must be written here to be possible
+tasks = []                      # deployed: ["conversion"]
+plans = ["local"]               # deployed: ["distributed"], noise that is enough in the sum alone;
+                                # "none" gives no guarantee and must be written to be possible
 units = ["customer"]            # whose presence is hidden
 accountants = ["pld"]           # "pld", "prv", "rdp"; never "gdp", which reports too little
 noise_sources = ["secure"]      # never "insecure_noise_for_tests"
 # rehearsal = true              # only where all data is made up: then even that one is possible
 
 [limits]
-epsilon_per_run = 1.0           # of one run
-epsilon_lifetime = 3.0          # of all runs ever made on this data set
-delta = 1e-6                    # ceiling; must be below 1 / number of customers
-min_customers = 1000            # of this brand; with fewer it does not take part
-min_brands = 5                  # in a sum; with fewer this brand's part could be worked out
+epsilon_per_run = 1.0           # of one run; deployed: 3.0
+epsilon_lifetime = 3.0          # of all runs ever made on this data set. A run is admitted by 1.2
+                                # to 1.45 times its own epsilon; deployed: 4.0 (two runs: 5.5). The
+                                # ledger keeps the first figure: fl-node ledger --renew
+delta = 1e-6                    # ceiling; must be below 1 / number of customers; deployed: 1e-5.
+                                # The ledger keeps the figure that it finds at the first offer
+min_customers = 1000            # of this brand; with fewer it does not take part; deployed: 500
+min_brands = 5                  # in a sum; with fewer this brand's part could be worked out;
+                                # deployed: the brands of the roster less privacy.dropouts (four: 3)
 
 [columns]                       # field level: what a run may read, the label included
-allowed = []
+allowed = []                    # as fl-node check lists them
 
-# Role level: which columns each role may look at, or use in a run it asks for.
-# Roles: operator, steward, approver, auditor. Leave a role out and it may do nothing.
+# Role level: which columns each role may use in a run it asks for. Runs are asked for in the name
+# of operator (fl-server submit --role). Roles: operator, steward, approver, auditor. Leave a role
+# out and it may do nothing.
 [roles.operator]
-see = []
-use = []
+use = []                        # deployed: the same names as in [columns] allowed
 
-[coordinators]                  # name = "public key, 64 hex digits"
+[coordinators]                  # the line that fl-node join printed: name = "64 hex digits"
 
 [approval]
 mode = "signature"              # a person signs each run; "auto" leaves it to the limits above
 
-[approval.people]               # name = "public key, 64 hex digits"
+[approval.people]               # name = "64 hex digits", as fl-node approve --new-key prints them
 """
+
+LINES: Mapping[Code, str] = {
+    Code.POLICY_COORDINATOR: "[coordinators]",
+    Code.POLICY_TASK: "[runs] tasks",
+    Code.POLICY_ROLE: "[roles]",
+    Code.POLICY_COLUMNS: "[columns] allowed and [roles.operator] use",
+    Code.POLICY_PLAN: "[runs] plans",
+    Code.POLICY_UNIT: "[runs] units",
+    Code.POLICY_ACCOUNTANT: "[runs] accountants",
+    Code.POLICY_NOISE: "[runs] noise_sources",
+    Code.POLICY_EPSILON: "[limits] epsilon_per_run",
+    Code.POLICY_LIFETIME: "[limits] epsilon_lifetime",
+    Code.POLICY_DELTA: "[limits] delta",
+    Code.POLICY_DELTA_CUSTOMERS: "[limits] delta, below 1 / customers",
+    Code.POLICY_CUSTOMERS: "[limits] min_customers",
+    Code.POLICY_BRANDS: "[limits] min_brands",
+    Code.POLICY_APPROVAL: "[approval], or a person's fl-node approve",
+    Code.BUDGET: "the ledger's budget, fl-node ledger --renew",
+}
+"""Which line of a brand's ``policy.toml`` a refusal means; other codes mean none."""
+
+
+def explained(codes: Iterable[Code]) -> str:
+    """Codes with the lines of ``policy.toml`` they mean.
+
+    Guarantee: says nothing that the codes do not say.
+
+    >>> explained([Code.POLICY_PLAN, Code.POLICY_UNDERSTATED])
+    'policy.plan: [runs] plans; policy.understated'
+    """
+    return "; ".join(f"{code}: {LINES[code]}" if code in LINES else str(code) for code in codes)
 
 
 def write_template(path: Path) -> None:
@@ -134,7 +172,9 @@ class Table:
         Guarantee: a misspelt limit is noticed, never ignored.
         """
         for key in self._left:
-            raise InputError(f"{self._where} {key}", "no such key", "see the policy template")
+            raise InputError(
+                f"{self._where} {key}", "no such key", "remove it, or correct its name"
+            )
         for table in self._inner:
             table.finish()
 

@@ -37,6 +37,13 @@ def boom(request: Request) -> Reply:
     raise RuntimeError("customer 4711 has a strange cell")
 
 
+def test_a_brand_s_mistake_stops_the_run_only_where_somebody_looks_for_it() -> None:
+    asked = {"a": Request("train", 1, {})}
+    assert InProcessFederation({"a": boom}).ask(asked) == {}
+    with pytest.raises(RuntimeError, match="strange cell"):
+        InProcessFederation({"a": boom}, debug=True).ask(asked)
+
+
 def lie(**changes: object) -> Handler:
     def handler(request: Request) -> Reply:
         sums = {n: np.asarray(a, np.float64) for n, a in request.arrays.items()}

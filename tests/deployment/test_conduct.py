@@ -98,7 +98,7 @@ def test_who_waits_for_people_asks_less_and_less_often(
     says = {"b": [*thinking, Code.POLICY_PLAN]}
     slept, why = waited(offered(place), nodes, monkeypatch, says)
     assert slept == [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, LONGEST, LONGEST, LONGEST]
-    assert "b (policy.plan)" in why
+    assert "b (policy.plan: [runs] plans)" in why
     assert "no answer" not in why
 
 
@@ -112,7 +112,7 @@ def test_a_brand_that_is_away_is_asked_as_often_as_ever_and_named(
     }
     slept, why = waited(offered(place), nodes, monkeypatch, says)
     assert slept == [1.0] * 5
-    assert "is refused by b (policy.plan); no answer yet from a, c." in why
+    assert "is refused by b (policy.plan: [runs] plans); no answer yet from a, c." in why
 
 
 def test_a_run_that_was_offered_to_another_roster_is_not_taken_up_and_status_says_why(

@@ -12,12 +12,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from clients.home import Home as NodeHome
-from clients.offer import MOST
+from clients.offer import MOST, Offer, offer_of
 from clients.readiness import looked
-from clients.service import Service
+from clients.service import Service, _rows
 from experiments.deployment.rehearsal import conduct, services
 from experiments.deployment.world import World
 from fl.agreement import ending, read
@@ -25,12 +26,14 @@ from fl.arrays import Arrays, from_bytes
 from fl.audit.cli import command as audit
 from fl.audit.verify import audit_ledger, recomputed
 from fl.contracts import Reply, Request
+from fl.data.examples import Made
 from fl.errors import Code, InputError
 from fl.federation.inprocess import InProcessFederation
 from fl.privacy.entries import canonical
+from fl.privacy.policy_file import explained
 from fl.privacy.secagg.identity import Identity, SignedPlan
 from fl.privacy.signing import SigningKey
-from fl.welcome import load_card
+from fl.welcome import Welcome, load_card
 from server.conduct import Conduct
 from server.files import RunFiles
 from server.home import Home
@@ -216,7 +219,10 @@ def test_a_run_that_one_brands_policy_does_not_allow_is_refused_before_any_data(
     path = place.node("b") / "policy.toml"
     assert find in path.read_text()
     path.write_text(path.read_text().replace(find, put))
-    assert f"b ({code})" in refused(offered(place), nodes)
+    path_b = place.node("b") / "tables/examples.parquet"
+    if code is not Code.POLICY_CUSTOMERS:
+        path_b.unlink()
+    assert f"b ({explained([code])})" in refused(offered(place), nodes)
     assert committed(place, "b") == []
 
 
@@ -224,7 +230,7 @@ def test_a_budget_that_does_not_cover_the_run_refuses_it_as_a_whole(tmp_path: Pa
     place = world(tmp_path / "poor", lifetime=5.0)
     first = offered(place)
     conduct(first, services(place))
-    assert f"({Code.POLICY_LIFETIME})" in refused(offered(place), services(place))
+    assert f"({explained([Code.POLICY_LIFETIME])})" in refused(offered(place), services(place))
     assert committed(place, "a") == [4]
 
 
@@ -334,8 +340,80 @@ def test_data_are_read_once_for_an_offer_however_often_it_comes(
     assert nodes["a"].answer(files.run, asked).code is Code.OK
     (place.node("a") / "tables/examples.parquet").unlink()
     assert nodes["a"].answer(files.run, asked).code is Code.OK
-    nodes["a"].sizes.clear()
+    nodes["a"].waiting.sizes.clear()
     assert nodes["a"].answer(files.run, asked).code is Code.FAILED
+
+
+def test_the_same_offer_again_is_neither_priced_nor_stored_again(
+    place: World, nodes: dict[str, Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, other = offered(place), offered(place, rounds=2)
+    priced: list[str] = []
+
+    def take(raw: bytes, welcome: Welcome, run: str) -> Offer:
+        priced.append(run)
+        return offer_of(raw, welcome, run)
+
+    monkeypatch.setattr("clients.service.offer_of", take)
+    kept = NodeHome(place.node("a")).run(files.run) / "offer.json"
+    for of in (files, files, other, files):
+        reply = nodes["a"].answer(of.run, Request("offer", 1, {}, {"offer": of.offer}))
+        assert reply.code is Code.OK
+        if of is files and priced == [files.run]:
+            kept.unlink(missing_ok=True)
+    assert priced == [files.run, other.run]
+    assert not kept.exists()
+    changed = Request("offer", 1, {}, {"offer": files.offer + b" "})
+    assert nodes["a"].answer(files.run, changed).code is Code.OK
+    assert priced == [files.run, other.run, files.run]
+
+
+def test_data_that_could_not_be_read_are_tried_again_ever_more_rarely(
+    place: World, nodes: dict[str, Service], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, node, now, tried = offered(place), nodes["a"], [0.0], list[float]()
+    asked = Request("offer", 1, {}, {"offer": files.offer})
+
+    def rows(*of: object) -> Made:
+        tried.append(now[0])
+        return _rows(*of)  # type: ignore[arg-type]
+
+    monkeypatch.setattr("clients.service._rows", rows)
+    node.waiting.clock = lambda: now[0]
+    table = place.node("a") / "tables/examples.parquet"
+    table.rename(table.with_suffix(".away"))
+    for second in range(1000):
+        now[0] = float(second)
+        assert node.answer(files.run, asked).code is Code.FAILED
+    assert tried == [0, 1, 3, 7, 15, 31, 63, 127, 255, 511, 811]
+    table.with_suffix(".away").rename(table)
+    now[0] = 1215.0
+    assert node.answer(files.run, asked).code is Code.OK
+
+
+def test_a_table_that_lost_most_of_its_rows_stops_runs_until_a_person_accepts_it(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    from clients.cli import command
+
+    path = place.node("a") / "tables/examples.parquet"
+    rows, home = pd.read_parquet(path), ["--home", str(place.node("a"))]
+
+    def answer(rounds: int) -> Code:
+        files = offered(place, rounds=rounds)
+        asked = Request("offer", 1, {}, {"offer": files.offer})
+        return nodes["a"].answer(files.run, asked).code
+
+    assert answer(1) is Code.OK
+    rows.head(len(rows) * 9 // 10).to_parquet(path)
+    text = (place.node("a") / "mapping.toml").read_text()
+    (place.node("a") / "mapping.toml").write_text(
+        text.replace("shrink_share = 0.5", "shrink_share = 0.05")
+    )
+    assert answer(2) is Code.FAILED
+    assert command(["check", *home]) == 2
+    assert command(["check", "--accept-shorter", *home]) == 1  # no coordinator is here
+    assert answer(3) is Code.OK
 
 
 def changed_offer(files: RunFiles, change: Callable[[dict[str, Any]], None]) -> RunFiles:
@@ -527,7 +605,7 @@ def test_an_offer_for_an_older_roster_is_named_and_the_others_are_still_shown(
     assert command(["approve", "--home", str(place.node("a"))]) == 0
     said = capsys.readouterr()
     assert f"{kept[0].run}: no offer any more (roster.unknown)" in said.err
-    assert said.out.split() == [kept[1].run]
+    assert said.out.splitlines() == [f"{kept[1].run}  allowed"]
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="giving files to another account needs root")

@@ -15,6 +15,7 @@ from clients.brand_data import DataFolder, read
 from clients.preview import headline, page, write
 from clients.received import Received
 from clients.refresh import DataState, due, load_state, model_made, refresh, save_state
+from fl.data.drift import Profile
 from fl.data.intake import Asked
 from fl.data.mapping import Refresh
 from fl.data.portrait_features import population_shares
@@ -39,10 +40,12 @@ def model_of(folder: DataFolder) -> Received:
 
 
 def test_data_are_due_by_age_and_by_new_rows() -> None:
-    state = DataState("2026-06-01T00:00:00", {"events": 100, "customers.shop": 5})
+    rows = {"events": 100, "customers.shop": 5}
+    state = DataState("2026-06-01T00:00:00", rows, made_on=Profile(5, {}, {}))
     rules = Refresh(after_hours=24, new_rows=10)
     now = pd.Timestamp("2026-06-01 12:00")
     assert due(None, rules, {}, now) == "first"
+    assert due(DataState("2026-06-01T00:00:00", rows), rules, rows, now) == "first", "sizes only"
     assert due(state, rules, {"events": 109, "customers.shop": 5}, now) == ""
     assert due(state, rules, {"events": 105, "customers.shop": 10}, now) == "new rows"
     assert due(state, rules, {"events": 50}, now) == ""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from fl.privacy.admission import admit
 from fl.privacy.books import Opening
 from fl.privacy.ledger import Ledger
 from fl.privacy.policy import Policy, Role
-from fl.privacy.policy_file import TEMPLATE, write_template
+from fl.privacy.policy_file import LINES, TEMPLATE, write_template
 from fl.privacy.proposal import APPROVAL, Approval, Proposal
 from fl.privacy.reading import read
 from fl.privacy.signing import SigningKey
@@ -37,7 +38,7 @@ POLICY = Policy(
     accountants=frozenset({"rdp"}),
     noise_sources=frozenset({"secure"}),
     columns=frozenset(USED),
-    roles={"operator": Role(use=frozenset(USED)), "steward": Role(see=frozenset({"age"}))},
+    roles={"operator": Role(use=frozenset(USED)), "steward": Role()},
     epsilon_per_run=COST,
     epsilon_lifetime=COST,
     delta=DELTA,
@@ -90,7 +91,7 @@ def test_every_limit_exactly_met_passes() -> None:
     [
         ({"task": "uplift"}, Code.POLICY_TASK),
         ({"requested_by": "intern"}, Code.POLICY_ROLE),
-        ({"requested_by": "steward"}, Code.POLICY_COLUMNS),  # may see age, may use nothing
+        ({"requested_by": "steward"}, Code.POLICY_COLUMNS),
         ({"columns": (*USED, "channel")}, Code.POLICY_COLUMNS),
         ({"plan": "none"}, Code.POLICY_PLAN),
         ({"unit": Unit.NONE}, Code.POLICY_UNIT),
@@ -166,6 +167,61 @@ def test_no_plan_is_possible_only_where_it_is_written_by_name_with_its_consequen
     assert checked(proposal(**asked), named) is Code.POLICY_EPSILON
     named = dataclasses.replace(named, epsilon_per_run=math.inf)
     assert checked(proposal(**asked), named) is Code.OK
+
+
+def test_all_that_a_proposal_fails_is_said_at_once_but_to_a_listed_coordinator_only() -> None:
+    wrong = {"task": "uplift", "plan": "none", "delta": 0.5, "brands": 1}
+    expected = (Code.POLICY_TASK, Code.POLICY_PLAN, Code.POLICY_DELTA, Code.POLICY_BRANDS)
+    asked = proposal(**wrong)
+    approval = Approval.give(ANNA, "anna", asked)
+    assert POLICY.refusals(asked, customers=CUSTOMERS, approval=approval) == expected
+    with pytest.raises(Refused) as caught:
+        POLICY.check(asked, customers=1, approval=approval)
+    assert caught.value.codes == (*expected[:3], Code.POLICY_CUSTOMERS, Code.POLICY_BRANDS)
+    assert caught.value.code is Code.POLICY_TASK
+    stranger = dataclasses.replace(FACTS, **wrong).signed(STRANGER)  # type: ignore[arg-type]
+    assert POLICY.refusals(stranger, customers=1) == (Code.POLICY_COORDINATOR,)
+    forged = dataclasses.replace(asked, task="other")
+    assert POLICY.refusals(forged, customers=1) == (Code.POLICY_SIGNATURE,)
+
+
+def test_lines_that_are_empty_are_named_until_a_run_can_pass() -> None:
+    assert POLICY.unset() == ()
+    nothing = frozenset[str]()
+    for changes, line in (
+        ({"tasks": nothing}, "[runs] tasks"),
+        ({"coordinators": {}}, "[coordinators]"),
+        ({"people": {}}, "[approval.people]"),
+        ({"roles": {"operator": Role()}}, "[roles.operator] use (with names of [columns] allowed)"),
+        (
+            {"roles": {"operator": Role(frozenset({"phone"}))}},
+            "[roles.operator] use (with names of [columns] allowed)",
+        ),
+    ):
+        policy = dataclasses.replace(POLICY, **changes)  # type: ignore[arg-type]
+        assert policy.unset() == (line,)
+        assert checked(proposal(), policy) is not Code.OK
+    assert dataclasses.replace(POLICY, people={}, approval="auto").unset() == ()
+
+
+def test_each_refusal_of_a_policy_names_lines_that_the_template_has() -> None:
+    of_policy = {code for code in Code if code.startswith("policy.")}
+    unwritten = {Code.POLICY_SIGNATURE, Code.POLICY_UNDERSTATED}  # of the proposal alone
+    assert of_policy - unwritten == {code for code in LINES if code.startswith("policy.")}
+    for code in of_policy - unwritten:
+        words = re.findall(r"\[([a-z.]+)\] ?([a-z_]*)", LINES[code])
+        assert words, code
+        for table, key in words:
+            rest = TEMPLATE[TEMPLATE.index(f"[{table}" if key == "" else f"[{table}]") :]
+            assert not key or re.search(rf"^{key} = ", rest, re.M), (code, key)
+
+
+def test_the_readme_has_the_same_table_of_codes() -> None:
+    text = (Path(__file__).parents[2] / "README.md").read_text("utf-8")
+    lines = [line.split("|") for line in text.splitlines() if line.startswith("| `")]
+    rows = {cells[1].strip(" `"): cells[2].strip(" `") for cells in lines}
+    for code in (*LINES, Code.POLICY_SIGNATURE, Code.POLICY_UNDERSTATED):
+        assert rows[str(code)] == LINES.get(code, "")
 
 
 def test_a_policy_cannot_allow_what_is_never_allowed() -> None:
@@ -244,7 +300,9 @@ def test_a_refusal_is_signed_into_the_ledger_and_leaves_as_a_code(tmp_path: Path
     with new(tmp_path, BRAND) as ledger:
         assert admitted(ledger, asked) is Code.POLICY_TASK
         assert ledger.spent() == ()
-    last = read(tmp_path / "ledger.jsonl")[-1]
+        assert admitted(ledger, proposal(plan="none", brands=1)) is Code.POLICY_PLAN
+    *_, last, plan, brands = read(tmp_path / "ledger.jsonl")
+    assert [plan.body["code"], brands.body["code"]] == ["policy.plan", "policy.brands"]
     assert last.kind == "refuse"
     assert last.body == {"code": "policy.task", "evidence": asked.digest(), "run": "run-1"}
 
@@ -299,10 +357,8 @@ min_brands = 5
 [columns]
 allowed = ["age", "converted", "visits"]
 [roles.operator]
-see = []
 use = ["age", "converted", "visits"]
 [roles.steward]
-see = ["age"]
 use = []
 [coordinators]
 main = "{COORDINATOR.public}"
@@ -321,17 +377,15 @@ def loaded(folder: Path, text: str) -> Policy:
 
 
 def test_the_file_says_what_the_policy_says(tmp_path: Path) -> None:
-    policy = loaded(tmp_path, FILE)
-    assert policy == POLICY
-    assert policy.visible("steward") == {"age"}
-    assert policy.visible("operator") == policy.visible("auditor") == frozenset()
+    assert loaded(tmp_path, FILE) == POLICY
 
 
 @pytest.mark.parametrize(
     ("old", "new_text", "problem"),
     [
         ('allowed = ["age"', 'allowed = ["agee"', r"columns allowed: the data has no field 'agee'"),
-        ('see = ["age"]', 'see = ["Q"]', r"roles steward see: the data has no field 'Q'"),
+        ("use = []", 'use = ["Q"]', r"roles steward use: the data has no field 'Q'"),
+        ("use = []", "use = []\nsee = []", "roles steward see: no such key"),
         ("min_brands = 5", "min_brand = 5", "limits min_brands: is missing"),
         ("min_brands = 5", "min_brands = 5\nmin_brand = 4", "limits min_brand: no such key"),
         ("[columns]", "[extra]\n[columns]", "extra: no such key"),
@@ -376,6 +430,13 @@ def test_the_template_loads_explains_itself_and_allows_nothing(tmp_path: Path) -
     write_template(path)
     policy = Policy.load(path, known_fields=FIELDS)
     assert checked(proposal(), policy, customers=10_000) is Code.POLICY_COORDINATOR
+    assert policy.unset() == (
+        "[runs] tasks",
+        "[columns] allowed",
+        "[roles.operator] use (with names of [columns] allowed)",
+        "[coordinators]",
+        "[approval.people]",
+    )
     trusting = dataclasses.replace(policy, coordinators=POLICY.coordinators)
     assert checked(proposal(), trusting, customers=10_000) is Code.POLICY_TASK
     assert TEMPLATE.count("#") > 15
