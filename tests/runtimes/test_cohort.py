@@ -426,6 +426,15 @@ class Centred(Gated):
         return self.b(hidden - hidden.mean(0)).sigmoid().sum(1)
 
 
+class Still(Centred):
+    """The same, where nothing shows it before the first step."""
+
+    def __init__(self, rng: torch.Generator) -> None:
+        super().__init__(rng)
+        with torch.no_grad():
+            self.a.weight.zero_()
+
+
 class Normed(nn.Module):
     """Another, which refuses a single row."""
 
@@ -464,6 +473,7 @@ class Built:
         (Gated, "local", f"{LOOP}: no formula for this model, which is clipped by customer"),
         (Branching, "none", f"{LOOP}: torch.func cannot run the model"),
         (Centred, "none", MIXED),
+        (Still, "none", MIXED),
         (Normed, "none", MIXED),
     ],
 )
