@@ -339,7 +339,7 @@ def _block(brands: int, n: int, rate: float, times: int, entries: int = 10) -> C
 
 
 def _block_sums(block: CustomerBlock, brands: int, times: int, entries: int) -> Tensor:
-    """The noise of :meth:`CustomerBlock.noised`, in units of the grid: ``[brands, times, entries]``."""
+    """The noise of :meth:`CustomerBlock.noised`, in units of the grid: ``[b, times, entries]``."""
     zeros = [torch.zeros(brands, entries)]
     made = [block.noised(zeros, step)[0] * (block.expected / block.grid) for step in range(times)]
     return torch.stack(made, 1).double()
