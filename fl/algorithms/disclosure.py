@@ -22,6 +22,10 @@ above ``pair - single`` (neither is above ``single``), and the larger is above `
 objects to some pairs below. What is left beside any two brands is then ``1 - pair``, which is what
 the p % rule asks for beside the largest and its closest rival: at least ``p`` of the largest.
 
+A brand that objected for itself alone (it dominates, or could be estimated) sends nothing of that
+cell in the third round, even if it is said to be released: another brand may have sent less than
+nothing in the second. Among brands that keep to the rules that never happens.
+
 Without privacy all tests are exact. With it, a limit lies ``margin`` standard deviations of the
 noise on that share lower, so that noise suppresses more often than it releases; where the noise is
 so large that hardly any share could pass, the cell is suppressed for that reason. One number a
@@ -157,12 +161,16 @@ class Disclosure:
                 )
                 answer = yield from _counted(asked)
                 share = np.asarray(answer.get("own", np.zeros(self.cells)), np.float64)
-                return Update({"above": self.above(share, total)}, 0.0), memory
+                above = self.above(share, total)
+                alone = above[3:].max(0)  # objections that suppress a cell whatever others say
+                return Update({"above": above}, 0.0), {**memory, "objected": alone}
             case _:
                 left = 1.0 - self.share_totals - self.share_own
                 asked = Statistic("all", Of.RECORDS, parts=("cells",), share=left)
                 sums = yield from _counted(asked)
-                kept = np.repeat(received["reasons"] == 0, self.widths)
+                objected = memory.get("objected", np.zeros(self.cells))  # none: it is being priced
+                shown = (received["reasons"] == 0) & (np.asarray(objected) == 0)
+                kept = np.repeat(shown, self.widths)
                 return Update({"cells": np.where(kept, sums["cells"], 0.0)}, 0.0), memory
 
     def zero(self, state: Arrays) -> Arrays:

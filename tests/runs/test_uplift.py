@@ -245,3 +245,31 @@ def test_wrong_options_are_refused() -> None:
     for wrong in ({"edges": (0.5, 0.2)}, {"draws": -1}, {"propensity_model": "x"}):
         with pytest.raises(ValueError, match="Expected"):
             UpliftStudy(**wrong)  # type: ignore[arg-type]
+
+
+def test_where_brands_treat_different_shares_the_answer_is_the_stratified_effect() -> None:
+    """Simpson's paradox: no effect anywhere, and 20 points if all are counted together."""
+    rng, n = np.random.default_rng(1), 1000
+    parts = []
+    for shop, base, treated in (("n", 0.3, 0.9), ("s", 0.05, 0.1), ("w", 0.3, 0.9), ("e", 0.05, 0.1)):
+        got = np.where(rng.uniform(size=n) < treated, "mail", "nothing")
+        came = (rng.uniform(size=n) < base).astype(int)
+        parts.append(pd.DataFrame({"shop": shop, "got": got, "came": came, "age": 30.0}))
+    pd.concat(parts).to_csv("trial.csv", index=False)
+    one_arm = CAMPAIGN.replace("mail, call", "mail")
+    assert command(options("out", one_arm)) == 0
+    found = values("out")
+    together = found["federated", "pooled", "mail/pooled_counts"]
+    within = found["federated", "pooled", "mail/stratified"]
+    assert together["low"] > 0.1
+    assert within["low"] < 0 < within["high"]
+    report = Path("out/report.html").read_text()
+    assert "BRANDS TREAT DIFFERENT SHARES" in report
+    assert "points within brands" in report and "which may be chance" in report
+
+
+def test_a_campaign_of_two_brands_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    two = table().replace({"shop": {"west": "north"}})
+    two.to_csv("trial.csv", index=False)
+    assert command(options("out")) == 2
+    assert "a sum over 2 brands" in capsys.readouterr().err

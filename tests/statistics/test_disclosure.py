@@ -202,9 +202,48 @@ def test_no_brand_sends_the_cells_of_a_suppressed_one() -> None:
         def answer(self, ask: Query) -> Counted:
             return Counted({"cells": np.ones(sum(TASK.widths))}, 1.0)
 
-    update, _ = carry_out(asked.local(asked.broadcast(state), {}), Door())  # type: ignore[arg-type]
-    parts = np.split(np.asarray(update.sums["cells"]), np.cumsum(TASK.widths)[:-1])
-    assert [bool(part.any()) for part in parts] == [True, True, False, True]
+    def sent(objected: list[float]) -> list[bool]:
+        half = asked.local(asked.broadcast(state), {"objected": np.array(objected)})
+        update, _ = carry_out(half, Door())  # type: ignore[arg-type]
+        parts = np.split(np.asarray(update.sums["cells"]), np.cumsum(TASK.widths)[:-1])
+        return [bool(part.any()) for part in parts]
+
+    assert sent([0.0] * 4) == [True, True, False, True]
+    assert sent([0.0, 1.0, 0.0, 0.0]) == [True, False, False, True]
+
+
+def test_a_brand_whose_objection_was_cancelled_keeps_its_part_back() -> None:
+    """A rival that sends -5 in the second round makes a dominated cell look like any other."""
+    asked = rules()
+    own = {"b0": _own(rows(900, 10)), **{f"b{i}": _own(rows(10, 30)) for i in range(1, 7)}}
+    total = sum(own.values(), np.zeros_like(own["b0"]))
+    state = asked.apply(asked.init({}), {"totals": total / TASK.own_weight * TASK.weights})
+    least = asked.own_total(state["totals"])
+
+    class Door:
+        def __init__(self, brand: str) -> None:
+            self.share = (own[brand] / least).max(1)
+
+        def answer(self, ask: Query) -> Counted:
+            if ask.statistic.parts == ("own",):
+                return Counted({"own": self.share}, 1.0)
+            return Counted({"cells": np.ones(sum(TASK.widths))}, 1.0)
+
+    flags, memories = {}, {}
+    for brand in own:
+        half = asked.local(asked.broadcast(state), {})
+        update, memories[brand] = carry_out(half, Door(brand))  # type: ignore[arg-type]
+        flags[brand] = np.asarray(update.sums["above"])
+    honest = np.asarray(asked.apply(state, {"above": sum(flags.values())})["reasons"])
+    new = int(np.flatnonzero(memories["b0"]["objected"])[-1])
+    assert honest[new] > 0
+    cancelled = asked.apply(state, {"above": sum(flags.values()) - 5 * (flags["b0"] - flags["b1"])})
+    cancelled = {**cancelled, "reasons": np.zeros_like(honest)}  # as the rival wants it
+    for brand, shown in (("b0", False), ("b1", True)):
+        half = asked.local(asked.broadcast(cancelled), memories[brand])
+        update, _ = carry_out(half, Door(brand))  # type: ignore[arg-type]
+        cells = np.split(np.asarray(update.sums["cells"]), np.cumsum(TASK.widths)[:-1])
+        assert bool(cells[new].any()) is shown
 
 
 @settings(max_examples=60, deadline=None)
