@@ -4,27 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from experiments.journal import Piece
 from experiments.questions.benchmark import Benchmark
+from experiments.questions.benchmark_rows import Seen, pooled_rows, rows_of, seen_of
 from experiments.questions.study import Findings, Pieces, Tables
-from fl import arrays
 from fl.algorithms.disclosure import REASONS
-from fl.contracts import Floats, Unit
+from fl.contracts import Unit
 from fl.data.dataset import DataSet
-from fl.privacy import NoPrivacy, Plan, Summing
+from fl.privacy import Plan, Summing
 from fl.report.answers import Block, Text
-from fl.report.metrics import interval
 from fl.report.plots import INK, Plot, canvas, draw, style
 from fl.report.rows import Row
 from fl.report.table import Table, number, spread
 from fl.tasks import figures
-from fl.tasks.figures import Cell
-from fl.tasks.statistics import Statistics
 
 if TYPE_CHECKING:
     from experiments.questions.inquiry import Inquiry
@@ -34,33 +30,6 @@ _RELEASE = (
     "A release that is held against a register: nothing was compared with what pooling all rows "
     "would give, and nothing is written but what is released."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One release: what came out, and what pooling all rows would have given.
-
-    ``exact`` and ``sorted_nm`` are empty where the run is a release, which has no such comparison.
-    """
-
-    task: Statistics
-    released: list[Cell | None]
-    exact: list[Cell | None]
-    reasons: list[int]
-    sorted_nm: Floats
-
-    def errors(self, quantiles: Sequence[float]) -> list[float]:
-        """How far off the rank of each released quantile of all customers is, in [0, 1]."""
-        cell = self.released[0]
-        if cell is None or not self.exact:
-            return []
-        return [
-            _rank_error(
-                self.task, i, figures.quantile(self.task, cell, i, q), q, self.sorted_nm[:, i]
-            )
-            for i in range(len(self.task.numbers))
-            for q in quantiles
-        ]
 
 
 def findings(
@@ -73,14 +42,14 @@ def findings(
     """Rows, report and the brands' own files; the release shown is the first seed's."""
     task = study.task(data)
     seen = {
-        label: {seed: _seen(task, piece) for seed, piece in by_seed.items()}
+        label: {seed: seen_of(task, piece) for seed, piece in by_seed.items()}
         for label, by_seed in pieces.items()
     }
     rows = [
         row
         for label, plan in how.plans.items()
-        for row in _rows(study, how, data, plan, list(seen[label].values()))
-    ] + _pooled_rows(study, how, data, seen)
+        for row in rows_of(study, how, data, plan, list(seen[label].values()))
+    ] + pooled_rows(study, how, data, seen)
     label, first = _shown(how), how.seeds[0]
     shown = seen[label][first]
     blocks: list[Block] = [
@@ -100,121 +69,11 @@ def findings(
     )
 
 
-def _seen(task: Statistics, piece: Piece) -> _Seen:
-    state, exact = arrays.below("model", piece.arrays), arrays.below("exact", piece.arrays)
-    totals, entries, why = (
-        np.asarray(state[name], np.float64) for name in ("totals", "cells", "reasons")
-    )
-    return _Seen(
-        task,
-        figures.cells(task, totals, entries, why == 0),
-        figures.exact(task, exact) if exact else [],
-        why.astype(int).tolist(),
-        np.asarray(exact["sorted"] if exact else np.empty((0, len(task.numbers))), np.float64),
-    )
-
-
 def _shown(how: Inquiry) -> str:
     """The guarantee whose figures are shown: the most exact private one, if there is one."""
     private = [n for n, plan in how.plans.items() if plan.unit is not Unit.NONE]
     shared = [n for n in private if how.plans[n].name == "distributed"]
     return [*shared, *private, *how.plans][0]
-
-
-def _rank_error(task: Statistics, column: int, value: float, q: float, sorted_n: Floats) -> float:
-    """The distance of ``q`` from the ranks of ``value`` among all exact values.
-
-    A value stands for the nearest exact one in its bin, so that whole numbers have their own rank;
-    without one there, its rank is the share below it.
-    """
-    if not np.isfinite(value):
-        return float("nan")
-    bins = task.bins(np.repeat(sorted_n[:, None], len(task.numbers), 1))[:, column]
-    own = task.bins(np.full((1, len(task.numbers)), value))[0, column]
-    near = sorted_n[bins == own]
-    at = float(near[np.argmin(np.abs(near - value))]) if len(near) else value
-    low, high = (np.searchsorted(sorted_n, at, side=s) / len(sorted_n) for s in ("left", "right"))
-    return float(max(low - q, q - high, 0.0))
-
-
-# ------------------------------------------------------------------------------------------- rows
-
-
-def _rows(
-    study: Benchmark, how: Inquiry, data: DataSet, plan: Plan, seen: list[_Seen]
-) -> list[Row]:
-    """Released figures, and how far they are off, with intervals over seeds."""
-    made: Noted = {}
-    for one in seen:
-        for at, cell in enumerate(one.released):
-            _note(made, _place(one.task, at), _figures(study, one.task, cell))
-        about = {"cells_released": float(sum(r == 0 for r in one.reasons))}
-        if one.exact:
-            errors = one.errors(study.quantiles) or [float("nan")]
-            about |= {
-                "rank_error": float(np.mean(errors)),
-                "rank_error_worst": max(errors),
-            }
-        _note(made, "pooled", about)
-    epsilon = None if plan.unit is Unit.NONE else getattr(plan, "epsilon", None)
-    return _made(study, how, data, ("federated", plan.name, epsilon), made)
-
-
-def _pooled_rows(
-    study: Benchmark, how: Inquiry, data: DataSet, seen: Mapping[str, Mapping[int, _Seen]]
-) -> list[Row]:
-    """Exact figures, which no guarantee covers, of the cells that every guarantee releases.
-
-    A cell that a rule or noise suppressed is nowhere in ``results.json``.
-    """
-    made: Noted = {}
-    for seed in how.seeds:
-        each = [by_seed[seed] for by_seed in seen.values()]
-        for at, cell in enumerate(each[0].exact):
-            if all(one.reasons[at] == 0 for one in each):
-                _note(made, _place(each[0].task, at), _figures(study, each[0].task, cell))
-    return _made(study, how, data, ("pooled", NoPrivacy().name, None), made)
-
-
-Noted = dict[tuple[str, str], list[float]]  # by place and metric, one value a seed
-
-
-def _note(made: Noted, place: str, found: Mapping[str, float]) -> None:
-    for metric, value in found.items():
-        made.setdefault((place, metric), []).append(value)
-
-
-def _place(task: Statistics, at: int) -> str:
-    return "pooled" if at == 0 else f"segment:{task.cells[at]}"
-
-
-def _made(
-    study: Benchmark,
-    how: Inquiry,
-    data: DataSet,
-    side: tuple[str, str, float | None],
-    made: Noted,
-) -> list[Row]:
-    arm, privacy, epsilon = side
-    return [
-        Row(
-            how.experiment, data.name, study.name, "", "disclosure", privacy, epsilon, arm, brand,
-            metric, *interval(values), seeds=int(np.sum(np.isfinite(values))),
-        )
-        for (brand, metric), values in made.items()
-    ]  # fmt: skip
-
-
-def _figures(study: Benchmark, task: Statistics, cell: Cell | None) -> dict[str, float]:
-    if cell is None:
-        return {}
-    found = {"customers": cell.customers}
-    found |= {f"mean:{name}": value for name, value in cell.means.items()}
-    for i, column in enumerate(task.numbers):
-        for q in study.quantiles:
-            found[f"quantile:{column.name}:{q:g}"] = figures.quantile(task, cell, i, q)
-    found |= {f"correlation:{a}:{b}": value for (a, b), value in cell.correlations.items()}
-    return found
 
 
 # ----------------------------------------------------------------------------------------- blocks
@@ -267,7 +126,7 @@ def _exactness(plan: Plan) -> str:
     return "Every number comes from noised sums, so small differences mean nothing"
 
 
-def _described(study: Benchmark, seen: _Seen) -> list[Table]:
+def _described(study: Benchmark, seen: Seen) -> list[Table]:
     task, ends = seen.task, [f"{q:.0%}" for q in study.quantiles]
     lines: list[tuple[str, ...]] = []
     for at, cell in enumerate(seen.released):
@@ -307,7 +166,7 @@ def _described(study: Benchmark, seen: _Seen) -> list[Table]:
     return tables
 
 
-def _plots(study: Benchmark, seen: _Seen) -> list[Plot]:
+def _plots(study: Benchmark, seen: Seen) -> list[Plot]:
     """Released histograms, and the exact outline that only a benchmark knows."""
     cell, exact = seen.released[0], seen.exact[0] if seen.exact else None
     if cell is None:
@@ -336,7 +195,7 @@ def _plots(study: Benchmark, seen: _Seen) -> list[Plot]:
     return made
 
 
-def _suppressed(plan: Plan, seen: _Seen) -> Table:
+def _suppressed(plan: Plan, seen: Seen) -> Table:
     lines = [
         (seen.task.cells[at], "released" if reason == 0 else REASONS[reason])
         for at, reason in enumerate(seen.reasons)
@@ -389,7 +248,7 @@ def _percent(row: Row | None) -> str:
     return f"{100 * row.value:.2f} %" + (f" ± {100 * half:.2f}" if np.isfinite(half) else "")
 
 
-def _answer(study: Benchmark, seen: _Seen) -> str:
+def _answer(study: Benchmark, seen: Seen) -> str:
     cell = seen.released[0]
     if cell is None:
         return f"The benchmark over all {study.unit}s is not released: {REASONS[seen.reasons[0]]}."
@@ -406,7 +265,7 @@ def _answer(study: Benchmark, seen: _Seen) -> str:
 # ------------------------------------------------------------------------------------- at a brand
 
 
-def _own_places(study: Benchmark, seen: _Seen, tables: Tables, piece: Piece) -> dict[str, bytes]:
+def _own_places(study: Benchmark, seen: Seen, tables: Tables, piece: Piece) -> dict[str, bytes]:
     """What each brand works out for itself; in a deployment it never leaves the brand."""
     cell = seen.released[0]
     if cell is None:
