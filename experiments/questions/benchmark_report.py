@@ -16,7 +16,7 @@ from fl import arrays
 from fl.algorithms.disclosure import REASONS
 from fl.contracts import Floats, Unit
 from fl.data.dataset import DataSet
-from fl.privacy import Plan
+from fl.privacy import NoPrivacy, Plan, Summing
 from fl.report.answers import Block, Text
 from fl.report.metrics import interval
 from fl.report.plots import INK, Plot, canvas, draw, style
@@ -30,9 +30,18 @@ if TYPE_CHECKING:
     from experiments.questions.inquiry import Inquiry
 
 
+_RELEASE = (
+    "A release that is held against a register: nothing was compared with what pooling all rows "
+    "would give, and nothing is written but what is released."
+)
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
-    """One release: what came out, and what pooling all rows would have given."""
+    """One release: what came out, and what pooling all rows would have given.
+
+    ``exact`` and ``sorted_nm`` are empty where the run is a release, which has no such comparison.
+    """
 
     task: Statistics
     released: list[Cell | None]
@@ -43,7 +52,7 @@ class _Seen:
     def errors(self, quantiles: Sequence[float]) -> list[float]:
         """How far off the rank of each released quantile of all customers is, in [0, 1]."""
         cell = self.released[0]
-        if cell is None:
+        if cell is None or not self.exact:
             return []
         return [
             _rank_error(
@@ -71,21 +80,22 @@ def findings(
         row
         for label, plan in how.plans.items()
         for row in _rows(study, how, data, plan, list(seen[label].values()))
-    ]
+    ] + _pooled_rows(study, how, data, seen)
     label, first = _shown(how), how.seeds[0]
     shown = seen[label][first]
     blocks: list[Block] = [
-        _reading(study, label, len(pieces[label][first].note["cohort"])),
+        _reading(study, how, label, len(pieces[label][first].note["cohort"])),
         *_described(study, shown),
         *_plots(study, shown),
-        _suppressed(shown),
-        _costs(rows, how),
+        _suppressed(how.plans[label], shown),
+        *([_costs(rows, how)] if study.register is None else []),
     ]
+    evaluation = {} if study.register is None else {"evaluation": _RELEASE}
     return Findings(
         answer=_answer(study, shown),
         rows=rows,
         blocks=blocks,
-        run={"unit": study.unit, "shown": label},
+        run={"unit": study.unit, "shown": label, **evaluation},
         files=_own_places(study, shown, tables[first], pieces[label][first]),
     )
 
@@ -98,9 +108,9 @@ def _seen(task: Statistics, piece: Piece) -> _Seen:
     return _Seen(
         task,
         figures.cells(task, totals, entries, why == 0),
-        figures.exact(task, exact),
+        figures.exact(task, exact) if exact else [],
         why.astype(int).tolist(),
-        np.asarray(exact["sorted"], np.float64),
+        np.asarray(exact["sorted"] if exact else np.empty((0, len(task.numbers))), np.float64),
     )
 
 
@@ -133,31 +143,65 @@ def _rank_error(task: Statistics, column: int, value: float, q: float, sorted_n:
 def _rows(
     study: Benchmark, how: Inquiry, data: DataSet, plan: Plan, seen: list[_Seen]
 ) -> list[Row]:
-    """Released and exact figures, and how far apart they are, with intervals over seeds."""
-    made: dict[tuple[str, str, str], list[float]] = {}
-
-    def note(arm: str, brand: str, metric: str, value: float) -> None:
-        made.setdefault((arm, brand, metric), []).append(value)
-
+    """Released figures, and how far they are off, with intervals over seeds."""
+    made: Noted = {}
     for one in seen:
-        for arm, found in (("federated", one.released), ("pooled", one.exact)):
-            for at, cell in enumerate(found):
-                brand = "pooled" if at == 0 else f"segment:{one.task.cells[at]}"
-                for metric, value in _figures(study, one.task, cell).items():
-                    note(arm, brand, metric, value)
-        errors = one.errors(study.quantiles)
-        note(
-            "federated", "pooled", "rank_error", float(np.mean(errors)) if errors else float("nan")
-        )
-        note("federated", "pooled", "rank_error_worst", max(errors, default=float("nan")))
-        note("federated", "pooled", "cells_released", float(sum(r == 0 for r in one.reasons)))
+        for at, cell in enumerate(one.released):
+            _note(made, _place(one.task, at), _figures(study, one.task, cell))
+        about = {"cells_released": float(sum(r == 0 for r in one.reasons))}
+        if one.exact:
+            errors = one.errors(study.quantiles) or [float("nan")]
+            about |= {
+                "rank_error": float(np.mean(errors)),
+                "rank_error_worst": max(errors),
+            }
+        _note(made, "pooled", about)
     epsilon = None if plan.unit is Unit.NONE else getattr(plan, "epsilon", None)
+    return _made(study, how, data, ("federated", plan.name, epsilon), made)
+
+
+def _pooled_rows(
+    study: Benchmark, how: Inquiry, data: DataSet, seen: Mapping[str, Mapping[int, _Seen]]
+) -> list[Row]:
+    """Exact figures, which no guarantee covers, of the cells that every guarantee releases.
+
+    A cell that a rule or noise suppressed is nowhere in ``results.json``.
+    """
+    made: Noted = {}
+    for seed in how.seeds:
+        each = [by_seed[seed] for by_seed in seen.values()]
+        for at, cell in enumerate(each[0].exact):
+            if all(one.reasons[at] == 0 for one in each):
+                _note(made, _place(each[0].task, at), _figures(study, each[0].task, cell))
+    return _made(study, how, data, ("pooled", NoPrivacy().name, None), made)
+
+
+Noted = dict[tuple[str, str], list[float]]  # by place and metric, one value a seed
+
+
+def _note(made: Noted, place: str, found: Mapping[str, float]) -> None:
+    for metric, value in found.items():
+        made.setdefault((place, metric), []).append(value)
+
+
+def _place(task: Statistics, at: int) -> str:
+    return "pooled" if at == 0 else f"segment:{task.cells[at]}"
+
+
+def _made(
+    study: Benchmark,
+    how: Inquiry,
+    data: DataSet,
+    side: tuple[str, str, float | None],
+    made: Noted,
+) -> list[Row]:
+    arm, privacy, epsilon = side
     return [
         Row(
-            how.experiment, data.name, study.name, "", "disclosure", plan.name, epsilon, arm, brand,
+            how.experiment, data.name, study.name, "", "disclosure", privacy, epsilon, arm, brand,
             metric, *interval(values), seeds=int(np.sum(np.isfinite(values))),
         )
-        for (arm, brand, metric), values in made.items()
+        for (brand, metric), values in made.items()
     ]  # fmt: skip
 
 
@@ -176,19 +220,51 @@ def _figures(study: Benchmark, task: Statistics, cell: Cell | None) -> dict[str,
 # ----------------------------------------------------------------------------------------- blocks
 
 
-def _reading(study: Benchmark, label: str, brands: int) -> Text:
+def _reading(study: Benchmark, how: Inquiry, label: str, brands: int) -> Text:
+    plan = how.plans[label]
     return Text(
         "How to read this",
-        f"One row of the data is one {study.unit}: that is the unit whose presence the guarantee "
-        f"hides, and what is counted. Figures are over {brands} brands together, under {label!r}; "
-        "each brand's own figures stay with it. Every number comes from noised sums, so small "
-        "differences mean nothing; numbers beyond their public bounds count as the bound. A cell "
-        f"is released if at least {study.min_brands} brands contribute to it and it holds at least "
+        f"One row of the data is one {study.unit}: that is the unit whose presence a guarantee "
+        f"hides, and what is counted. {_drawn(study)}Figures are over {brands} brands together, "
+        f"under {label!r}; {_who_sees(plan, how.summing)}. {_exactness(plan)}; numbers beyond "
+        f"their public bounds count as the bound. A cell is released if at least "
+        f"{study.min_brands} brands contribute to it and it holds at least "
         f"{study.min_customers:g} {study.unit}s, no brand has more than {study.single:.0%} and no "
         f"two have more than {study.pair:.0%} of it, and no brand can be estimated by another to "
-        f"within {study.p_percent:g} %. Every brand tests its own share against the released "
-        "total; the coordinator learns how many object, not who.",
+        f"within {study.p_percent:g} %. Every brand tests its own share against the total.",
     )
+
+
+def _drawn(study: Benchmark) -> str:
+    if not study.sample:
+        return ""
+    return (
+        f"Rows were drawn with replacement, so one {study.unit} may be several rows, and the "
+        "guarantee is for one row drawn, not for all rows of one. "
+    )
+
+
+def _who_sees(plan: Plan, summing: Summing) -> str:
+    if summing.hides_updates:
+        return (
+            "the coordinator learns the sum over all brands only, and of the tests how many "
+            "object, not who"
+        )
+    if plan.unit is Unit.NONE:
+        return (
+            f"the sum is {summing.name}, so the coordinator sees each brand's exact sums and "
+            "objections: the rules hide a brand from whoever reads the release, not from it"
+        )
+    return (
+        f"the sum is {summing.name}, so the coordinator sees each brand's noised sums and "
+        "objections: the rules hide a brand from whoever reads the release, not from it"
+    )
+
+
+def _exactness(plan: Plan) -> str:
+    if plan.unit is Unit.NONE:
+        return "No noise was added: numbers come from exact sums, and no customer is hidden"
+    return "Every number comes from noised sums, so small differences mean nothing"
 
 
 def _described(study: Benchmark, seen: _Seen) -> list[Table]:
@@ -233,8 +309,8 @@ def _described(study: Benchmark, seen: _Seen) -> list[Table]:
 
 def _plots(study: Benchmark, seen: _Seen) -> list[Plot]:
     """Released histograms, and the exact outline that only a benchmark knows."""
-    cell, exact = seen.released[0], seen.exact[0]
-    if cell is None or exact is None:
+    cell, exact = seen.released[0], seen.exact[0] if seen.exact else None
+    if cell is None:
         return []
     task, made = seen.task, []
     for i, column in enumerate(task.numbers):
@@ -242,14 +318,15 @@ def _plots(study: Benchmark, seen: _Seen) -> list[Plot]:
         edges, shares = figures.histogram(task, cell, i)
         places = np.arange(len(shares))
         axes.bar(places + 0.5, shares, width=0.94, color=style("federated")[0], label="Released")
-        truth = figures.histogram(task, exact, i)[1]
-        axes.stairs(
-            truth,
-            np.arange(len(truth) + 1),
-            color=INK,
-            linewidth=1.1,
-            label="Exact (benchmark only)",
-        )
+        if exact is not None:
+            truth = figures.histogram(task, exact, i)[1]
+            axes.stairs(
+                truth,
+                np.arange(len(truth) + 1),
+                color=INK,
+                linewidth=1.1,
+                label="Exact (benchmark only)",
+            )
         axes.set_xticks(range(0, len(edges), 2), [f"{e:,.3g}" for e in edges[::2]])
         axes.set_ylabel(f"Share of {study.unit}s")
         axes.set_xlabel(column.name + (" (logarithmic bars)" if column.log else ""))
@@ -259,12 +336,24 @@ def _plots(study: Benchmark, seen: _Seen) -> list[Plot]:
     return made
 
 
-def _suppressed(seen: _Seen) -> Table:
+def _suppressed(plan: Plan, seen: _Seen) -> Table:
     lines = [
         (seen.task.cells[at], "released" if reason == 0 else REASONS[reason])
         for at, reason in enumerate(seen.reasons)
     ]
-    note = "A suppressed cell is zero in every brand's update: nothing of it was ever sent."
+    noised = "exact" if plan.unit is Unit.NONE else "noised"
+    note = (
+        "No figure of a suppressed cell is published, and no histogram of it is sent. The test "
+        f"itself showed every brand and the coordinator the {noised} totals (customers, sums) of "
+        "all cells, these among them"
+        + (
+            "; noise hides customers there, not a brand that is alone in a cell. "
+            if noised == "noised"
+            else ". "
+        )
+        + "All customers and only some of the segments are never released together, as their "
+        "difference is the suppressed ones."
+    )
     return Table(
         "Which cells are released, and why others are not", ("Cell", "Outcome"), tuple(lines), note
     )

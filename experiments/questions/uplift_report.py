@@ -14,7 +14,7 @@ from experiments.questions.uplift import UpliftStudy
 from fl.contracts import Floats, Unit
 from fl.data.campaign import OBSERVATIONAL, Campaign, stated
 from fl.data.dataset import DataSet
-from fl.privacy import Plan
+from fl.privacy import NoPrivacy, Plan
 from fl.report.answers import Block, Text
 from fl.report.effects import Effect, heterogeneity, mantel_haenszel, pooled, same_shares, small
 from fl.report.plots import INK, Plot, canvas, draw, style
@@ -72,7 +72,7 @@ def findings(
     rows: list[Row] = []
     held: list[tuple[str, ...]] = []
     for label, by_seed in pieces.items():
-        rows += _rows(study, how, data, label, by_seed, brands)
+        rows += _rows(study, how, data, label, by_seed, brands, exact=not rows)
         first = by_seed[how.seeds[0]]
         if how.plans[label].unit is not Unit.NONE and study.draws:
             held += _holds(study, campaign, label, first, observational=observed)
@@ -103,12 +103,17 @@ def _rows(
     label: str,
     by_seed: Mapping[int, Piece],
     brands: Sequence[str],
+    *,
+    exact: bool,
 ) -> list[Row]:
-    """Value and interval are those of one release, in the mean over seeds (releases)."""
+    """Value and interval are those of one release, in the mean over seeds (releases).
+
+    With ``exact``, what pooling all rows gives as well: no guarantee covers that.
+    """
     campaign, plan = stated(data.schema.campaign), how.plans[label]
     observed = campaign.design == OBSERVATIONAL
     pieces = list(by_seed.values())
-    exact = [_Counted.of(np.asarray(p.arrays["exact/cells"]), 0.0) for p in pieces]
+    true = [_Counted.of(np.asarray(p.arrays["exact/cells"]), 0.0) for p in pieces]
     seen = [
         _Counted.of(np.asarray(p.arrays[f"model/{CELLS}"]), p.note["noise_std"]) for p in pieces
     ]
@@ -119,14 +124,15 @@ def _rows(
         value, low, high = (
             float(np.mean([getattr(e, part) for e in known])) for part in ("value", "low", "high")
         )
-        epsilon = None if plan.unit is Unit.NONE else _epsilon(plan)
+        told = NoPrivacy() if kind == "pooled" else plan
+        epsilon = None if told.unit is Unit.NONE else _epsilon(told)
         rows.append(
-            Row(how.experiment, data.name, study.name, "", "counts", plan.name, epsilon, kind,
+            Row(how.experiment, data.name, study.name, "", "counts", told.name, epsilon, kind,
                 brand, metric, value, low, high, int(sum(np.isfinite(e.value) for e in releases)))
         )  # fmt: skip
 
     for arm, name in enumerate(campaign.arms, 1):
-        for kind, found in (("federated", seen), ("pooled", exact)):
+        for kind, found in (("federated", seen), *([("pooled", true)] if exact else [])):
             each = [one.effects(arm, observational=observed) for one in found]
             for estimate in each[0]:
                 note(kind, "pooled", f"{name}/{estimate}", [e[estimate] for e in each])

@@ -86,6 +86,7 @@ def test_a_guarantee_is_kept_and_its_noise_is_in_the_interval(plan: str, sum_: s
     assert noisy["value"] != exact["value"] and noisy["epsilon"] == 1
     assert noisy["high"] - noisy["low"] > exact["high"] - exact["low"]
     assert abs(noisy["value"] - exact["value"]) < 3 * (noisy["high"] - noisy["low"])
+    assert (exact["privacy"], exact["epsilon"]) == ("none", None)
     assert audit(["epsilon", "out"]) == 0
     assert "Do the intervals hold?" in Path("out/report.html").read_text()
 
