@@ -254,10 +254,13 @@ def _digest(received: Received | None) -> str:
 def _fitted(
     folder: DataFolder, received: Received | None, examples: Made, before: Fit | None
 ) -> Fit | None:
-    """How the model's probabilities fit now, by the curve of ``before`` if it is of this model."""
+    """How the model's probabilities fit now, by the curve of ``before`` if it is of this model.
+
+    Now is the time that the labels cover; older outcomes would only hide what has changed.
+    """
     if received is None:
         return None
-    score_b, y_b, customer_b = known(folder, received, examples)
+    score_b, y_b, customer_b = known(folder, received, examples, examples.cutoff)
     if not len(y_b):
         return None
     same = before is not None and before.model == received.digest

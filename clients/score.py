@@ -98,7 +98,10 @@ def score(
 
 
 def known(
-    folder: DataFolder, received: Received, examples: Made | None
+    folder: DataFolder,
+    received: Received,
+    examples: Made | None,
+    since: pd.Timestamp | None = None,
 ) -> tuple[Floats, Floats, npt.NDArray[np.int64]]:
     """What is known of the model's scores at this brand: labelled rows, and outcomes.
 
@@ -106,9 +109,11 @@ def known(
         folder: with the outcomes of customers that were handed over with this model.
         received: the model.
         examples: rows with labels; None where there are none.
+        since: outcomes of days before it are left out; None takes all.
 
     Returns:
-        Log odds, labels (0 or 1) and customers, ``[n]`` each.
+        Log odds, labels (0 or 1) and customers, ``[n]`` each; a customer that is in both has one
+        number.
     """
     score_b, y_b = np.empty(0), np.empty(0)
     customer_b = np.empty(0, np.int64)
@@ -119,12 +124,22 @@ def known(
         customer_b = examples.customer
     done = outcomes(folder)
     done = done[done["model"] == received.digest]
+    if since is not None:
+        done = done[done["date"] >= since]
     if len(done):
-        codes = pd.factorize(done["customer"])[0]
         score_b = np.concatenate([score_b, done["score"].to_numpy(np.float64)])
         y_b = np.concatenate([y_b, done["outcome"].to_numpy(np.float64)])
-        customer_b = np.concatenate([customer_b, -1 - codes.astype(np.int64)])
+        customer_b = np.concatenate([customer_b, _numbers(done["customer"], examples)])
     return score_b, y_b, customer_b
+
+
+def _numbers(names: pd.Series, examples: Made | None) -> npt.NDArray[np.int64]:
+    """The numbers that customers have in this reading, negative ones where they are not in it."""
+    own = -1 - pd.Series(pd.factorize(names)[0], names.index)
+    if examples is not None:
+        read = pd.Series(examples.customer, examples.name.to_numpy())
+        own = names.map(read[~read.index.duplicated()]).fillna(own)
+    return own.to_numpy(np.int64)
 
 
 def to_score(reading: Reading) -> Made:

@@ -44,7 +44,7 @@ def _act(asked: argparse.Namespace) -> int:
     from clients.outcomes import accept
     from clients.received import find
     from clients.score import keep_list, known, score, to_score, usable, write
-    from fl.data.handover import parse
+    from fl.data.handover import nobody_has, parse
     from fl.data.intake import Asked
     from fl.errors import InputError
 
@@ -64,6 +64,8 @@ def _act(asked: argparse.Namespace) -> int:
     rows = to_score(reading)
     labelled = known(folder, model, reading.labelled(model.schema, rows))
     scored = score(model, rows, labelled, teams, reasons=asked.reasons)
+    for slip in nobody_has(rows.rows, teams):
+        sys.stderr.write(f"{slip}\n")
     write(asked.out, scored.table)
     handed = scored.handed_over()
     if asked.list is not None:

@@ -49,7 +49,7 @@ class Benchmark:
         unit: what one row is, for the report; the guarantee is for that unit.
         sample: of how many rows, drawn with replacement from all brands' (each then counts as a
             unit of its own); 0: all rows, as they are.
-        period: what time the data are about, for the register.
+        period: what time the data are about, for the register; it believes what is said here.
         register: the file of past releases, or none: this run is then not held against any.
         caps: upper bounds below the data set's, by column; a number beyond counts as the bound.
             The closer to what most customers have, the smaller the noise on totals beside them.
@@ -188,20 +188,31 @@ class Benchmark:
             _room(task, plan, how.summing, tables)
         if self.register is not None:
             register.check_alone(how)
+            if self.sample:
+                raise InputError(
+                    "task.sample",
+                    "draws some of the rows, and a register holds releases of all of them: what "
+                    "two draws differ by may be one brand's",
+                    "set task.sample=0, or leave the register out",
+                )
             asked = asked_already(journal, how.seeds[0], next(iter(how.plans))) or tuple(tables)
-            register.check(Path(self.register), self.release(data, asked), self.min_brands)
+            register.check(Path(self.register), self.release(data, asked))
 
     def release(self, data: DataSet, cohort: tuple[str, ...]) -> Release:
         """What the register keeps of this release."""
-        subject = " ".join(part for part in (data.name, self.period) if part)
-        return Release(subject, tuple(sorted(cohort)))
+        subject, task = " ".join(part for part in (data.name, self.period) if part), self.task(data)
+        metrics = ((n.name, _bounds(n)) for n in task.numbers)
+        cells = "" if self.segment is None else f"{self.segment.column}: " + "; ".join(task.cells)
+        return Release(
+            subject, tuple(sorted(cohort)), cells, tuple(sorted(metrics)), self.min_brands
+        )
 
     def work(self, brands: int) -> int:
         """Three rounds."""
         return 3 * brands
 
     def answer(self, data: DataSet, tables: Tables, place: Place, plan: Plan) -> Piece:
-        """Ask all brands, and keep the exact sums beside the answer for comparison."""
+        """Ask all brands; keep exact sums beside the answer to compare with, but for a release."""
         task = self.task(data)
         brands = {b: task.examples(t.rows, t.customers, f"brand {b}") for b, t in tables.items()}
         rules = self.rules(task)
@@ -210,7 +221,8 @@ class Benchmark:
         answered = ask(place, brands, task, rules, plan)
         if self.register is not None:  # of who is in it: a brand may have been absent
             release = self.release(data, answered.cohort)
-            register.claim(Path(self.register), release, self.min_brands)
+            register.claim(Path(self.register), release)
+            return piece_of(answered, {}, {})
         pooled = next(iter(brands.values())).followed_by(list(brands.values())[1:])
         return piece_of(answered, _exact(task, pooled), {})
 
@@ -221,6 +233,12 @@ class Benchmark:
         from experiments.questions.benchmark_report import findings
 
         return findings(self, how, data, tables, pieces)
+
+
+def _bounds(column: Number) -> str:
+    """All of a number's definition that its sums depend on."""
+    empty = "" if column.missing is None else f", empty is {column.missing!r}"
+    return f"{column.low!r} to {column.high!r}{', log' if column.log else ''}{empty}"
 
 
 def _exact(task: Statistics, pooled: Records) -> dict[str, np.ndarray]:

@@ -4,54 +4,32 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from experiments.journal import Piece
 from experiments.questions.benchmark import Benchmark
+from experiments.questions.benchmark_rows import Seen, pooled_rows, rows_of, seen_of
 from experiments.questions.study import Findings, Pieces, Tables
-from fl import arrays
 from fl.algorithms.disclosure import REASONS
-from fl.contracts import Floats, Unit
+from fl.contracts import Unit
 from fl.data.dataset import DataSet
-from fl.privacy import Plan
+from fl.privacy import Plan, Summing
 from fl.report.answers import Block, Text
-from fl.report.metrics import interval
 from fl.report.plots import INK, Plot, canvas, draw, style
 from fl.report.rows import Row
 from fl.report.table import Table, number, spread
 from fl.tasks import figures
-from fl.tasks.figures import Cell
-from fl.tasks.statistics import Statistics
 
 if TYPE_CHECKING:
     from experiments.questions.inquiry import Inquiry
 
 
-@dataclass(frozen=True, slots=True)
-class _Seen:
-    """One release: what came out, and what pooling all rows would have given."""
-
-    task: Statistics
-    released: list[Cell | None]
-    exact: list[Cell | None]
-    reasons: list[int]
-    sorted_nm: Floats
-
-    def errors(self, quantiles: Sequence[float]) -> list[float]:
-        """How far off the rank of each released quantile of all customers is, in [0, 1]."""
-        cell = self.released[0]
-        if cell is None:
-            return []
-        return [
-            _rank_error(
-                self.task, i, figures.quantile(self.task, cell, i, q), q, self.sorted_nm[:, i]
-            )
-            for i in range(len(self.task.numbers))
-            for q in quantiles
-        ]
+_RELEASE = (
+    "A release that is held against a register: nothing was compared with what pooling all rows "
+    "would give, and nothing is written but what is released."
+)
 
 
 def findings(
@@ -64,43 +42,30 @@ def findings(
     """Rows, report and the brands' own files; the release shown is the first seed's."""
     task = study.task(data)
     seen = {
-        label: {seed: _seen(task, piece) for seed, piece in by_seed.items()}
+        label: {seed: seen_of(task, piece) for seed, piece in by_seed.items()}
         for label, by_seed in pieces.items()
     }
     rows = [
         row
         for label, plan in how.plans.items()
-        for row in _rows(study, how, data, plan, list(seen[label].values()))
-    ]
+        for row in rows_of(study, how, data, plan, list(seen[label].values()))
+    ] + pooled_rows(study, how, data, seen)
     label, first = _shown(how), how.seeds[0]
     shown = seen[label][first]
     blocks: list[Block] = [
-        _reading(study, label, len(pieces[label][first].note["cohort"])),
+        _reading(study, how, label, len(pieces[label][first].note["cohort"])),
         *_described(study, shown),
         *_plots(study, shown),
-        _suppressed(shown),
-        _costs(rows, how),
+        _suppressed(how.plans[label], shown),
+        *([_costs(rows, how)] if study.register is None else []),
     ]
+    evaluation = {} if study.register is None else {"evaluation": _RELEASE}
     return Findings(
         answer=_answer(study, shown),
         rows=rows,
         blocks=blocks,
-        run={"unit": study.unit, "shown": label},
+        run={"unit": study.unit, "shown": label, **evaluation},
         files=_own_places(study, shown, tables[first], pieces[label][first]),
-    )
-
-
-def _seen(task: Statistics, piece: Piece) -> _Seen:
-    state, exact = arrays.below("model", piece.arrays), arrays.below("exact", piece.arrays)
-    totals, entries, why = (
-        np.asarray(state[name], np.float64) for name in ("totals", "cells", "reasons")
-    )
-    return _Seen(
-        task,
-        figures.cells(task, totals, entries, why == 0),
-        figures.exact(task, exact),
-        why.astype(int).tolist(),
-        np.asarray(exact["sorted"], np.float64),
     )
 
 
@@ -111,87 +76,57 @@ def _shown(how: Inquiry) -> str:
     return [*shared, *private, *how.plans][0]
 
 
-def _rank_error(task: Statistics, column: int, value: float, q: float, sorted_n: Floats) -> float:
-    """The distance of ``q`` from the ranks of ``value`` among all exact values.
-
-    A value stands for the nearest exact one in its bin, so that whole numbers have their own rank;
-    without one there, its rank is the share below it.
-    """
-    if not np.isfinite(value):
-        return float("nan")
-    bins = task.bins(np.repeat(sorted_n[:, None], len(task.numbers), 1))[:, column]
-    own = task.bins(np.full((1, len(task.numbers)), value))[0, column]
-    near = sorted_n[bins == own]
-    at = float(near[np.argmin(np.abs(near - value))]) if len(near) else value
-    low, high = (np.searchsorted(sorted_n, at, side=s) / len(sorted_n) for s in ("left", "right"))
-    return float(max(low - q, q - high, 0.0))
-
-
-# ------------------------------------------------------------------------------------------- rows
-
-
-def _rows(
-    study: Benchmark, how: Inquiry, data: DataSet, plan: Plan, seen: list[_Seen]
-) -> list[Row]:
-    """Released and exact figures, and how far apart they are, with intervals over seeds."""
-    made: dict[tuple[str, str, str], list[float]] = {}
-
-    def note(arm: str, brand: str, metric: str, value: float) -> None:
-        made.setdefault((arm, brand, metric), []).append(value)
-
-    for one in seen:
-        for arm, found in (("federated", one.released), ("pooled", one.exact)):
-            for at, cell in enumerate(found):
-                brand = "pooled" if at == 0 else f"segment:{one.task.cells[at]}"
-                for metric, value in _figures(study, one.task, cell).items():
-                    note(arm, brand, metric, value)
-        errors = one.errors(study.quantiles)
-        note(
-            "federated", "pooled", "rank_error", float(np.mean(errors)) if errors else float("nan")
-        )
-        note("federated", "pooled", "rank_error_worst", max(errors, default=float("nan")))
-        note("federated", "pooled", "cells_released", float(sum(r == 0 for r in one.reasons)))
-    epsilon = None if plan.unit is Unit.NONE else getattr(plan, "epsilon", None)
-    return [
-        Row(
-            how.experiment, data.name, study.name, "", "disclosure", plan.name, epsilon, arm, brand,
-            metric, *interval(values), seeds=int(np.sum(np.isfinite(values))),
-        )
-        for (arm, brand, metric), values in made.items()
-    ]  # fmt: skip
-
-
-def _figures(study: Benchmark, task: Statistics, cell: Cell | None) -> dict[str, float]:
-    if cell is None:
-        return {}
-    found = {"customers": cell.customers}
-    found |= {f"mean:{name}": value for name, value in cell.means.items()}
-    for i, column in enumerate(task.numbers):
-        for q in study.quantiles:
-            found[f"quantile:{column.name}:{q:g}"] = figures.quantile(task, cell, i, q)
-    found |= {f"correlation:{a}:{b}": value for (a, b), value in cell.correlations.items()}
-    return found
-
-
 # ----------------------------------------------------------------------------------------- blocks
 
 
-def _reading(study: Benchmark, label: str, brands: int) -> Text:
+def _reading(study: Benchmark, how: Inquiry, label: str, brands: int) -> Text:
+    plan = how.plans[label]
     return Text(
         "How to read this",
-        f"One row of the data is one {study.unit}: that is the unit whose presence the guarantee "
-        f"hides, and what is counted. Figures are over {brands} brands together, under {label!r}; "
-        "each brand's own figures stay with it. Every number comes from noised sums, so small "
-        "differences mean nothing; numbers beyond their public bounds count as the bound. A cell "
-        f"is released if at least {study.min_brands} brands contribute to it and it holds at least "
+        f"One row of the data is one {study.unit}: that is the unit whose presence a guarantee "
+        f"hides, and what is counted. {_drawn(study)}Figures are over {brands} brands together, "
+        f"under {label!r}; {_who_sees(plan, how.summing)}. {_exactness(plan)}; numbers beyond "
+        f"their public bounds count as the bound. A cell is released if at least "
+        f"{study.min_brands} brands contribute to it and it holds at least "
         f"{study.min_customers:g} {study.unit}s, no brand has more than {study.single:.0%} and no "
         f"two have more than {study.pair:.0%} of it, and no brand can be estimated by another to "
-        f"within {study.p_percent:g} %. Every brand tests its own share against the released "
-        "total; the coordinator learns how many object, not who.",
+        f"within {study.p_percent:g} %. Every brand tests its own share against the total.",
     )
 
 
-def _described(study: Benchmark, seen: _Seen) -> list[Table]:
+def _drawn(study: Benchmark) -> str:
+    if not study.sample:
+        return ""
+    return (
+        f"Rows were drawn with replacement, so one {study.unit} may be several rows, and the "
+        "guarantee is for one row drawn, not for all rows of one. "
+    )
+
+
+def _who_sees(plan: Plan, summing: Summing) -> str:
+    if summing.hides_updates:
+        return (
+            "the coordinator learns the sum over all brands only, and of the tests how many "
+            "object, not who"
+        )
+    if plan.unit is Unit.NONE:
+        return (
+            f"the sum is {summing.name}, so the coordinator sees each brand's exact sums and "
+            "objections: the rules hide a brand from whoever reads the release, not from it"
+        )
+    return (
+        f"the sum is {summing.name}, so the coordinator sees each brand's noised sums and "
+        "objections: the rules hide a brand from whoever reads the release, not from it"
+    )
+
+
+def _exactness(plan: Plan) -> str:
+    if plan.unit is Unit.NONE:
+        return "No noise was added: numbers come from exact sums, and no customer is hidden"
+    return "Every number comes from noised sums, so small differences mean nothing"
+
+
+def _described(study: Benchmark, seen: Seen) -> list[Table]:
     task, ends = seen.task, [f"{q:.0%}" for q in study.quantiles]
     lines: list[tuple[str, ...]] = []
     for at, cell in enumerate(seen.released):
@@ -231,10 +166,10 @@ def _described(study: Benchmark, seen: _Seen) -> list[Table]:
     return tables
 
 
-def _plots(study: Benchmark, seen: _Seen) -> list[Plot]:
+def _plots(study: Benchmark, seen: Seen) -> list[Plot]:
     """Released histograms, and the exact outline that only a benchmark knows."""
-    cell, exact = seen.released[0], seen.exact[0]
-    if cell is None or exact is None:
+    cell, exact = seen.released[0], seen.exact[0] if seen.exact else None
+    if cell is None:
         return []
     task, made = seen.task, []
     for i, column in enumerate(task.numbers):
@@ -242,14 +177,15 @@ def _plots(study: Benchmark, seen: _Seen) -> list[Plot]:
         edges, shares = figures.histogram(task, cell, i)
         places = np.arange(len(shares))
         axes.bar(places + 0.5, shares, width=0.94, color=style("federated")[0], label="Released")
-        truth = figures.histogram(task, exact, i)[1]
-        axes.stairs(
-            truth,
-            np.arange(len(truth) + 1),
-            color=INK,
-            linewidth=1.1,
-            label="Exact (benchmark only)",
-        )
+        if exact is not None:
+            truth = figures.histogram(task, exact, i)[1]
+            axes.stairs(
+                truth,
+                np.arange(len(truth) + 1),
+                color=INK,
+                linewidth=1.1,
+                label="Exact (benchmark only)",
+            )
         axes.set_xticks(range(0, len(edges), 2), [f"{e:,.3g}" for e in edges[::2]])
         axes.set_ylabel(f"Share of {study.unit}s")
         axes.set_xlabel(column.name + (" (logarithmic bars)" if column.log else ""))
@@ -259,12 +195,24 @@ def _plots(study: Benchmark, seen: _Seen) -> list[Plot]:
     return made
 
 
-def _suppressed(seen: _Seen) -> Table:
+def _suppressed(plan: Plan, seen: Seen) -> Table:
     lines = [
         (seen.task.cells[at], "released" if reason == 0 else REASONS[reason])
         for at, reason in enumerate(seen.reasons)
     ]
-    note = "A suppressed cell is zero in every brand's update: nothing of it was ever sent."
+    noised = "exact" if plan.unit is Unit.NONE else "noised"
+    note = (
+        "No figure of a suppressed cell is published, and no histogram of it is sent. The test "
+        f"itself showed every brand and the coordinator the {noised} totals (customers, sums) of "
+        "all cells, these among them"
+        + (
+            "; noise hides customers there, not a brand that is alone in a cell. "
+            if noised == "noised"
+            else ". "
+        )
+        + "All customers and only some of the segments are never released together, as their "
+        "difference is the suppressed ones."
+    )
     return Table(
         "Which cells are released, and why others are not", ("Cell", "Outcome"), tuple(lines), note
     )
@@ -300,7 +248,7 @@ def _percent(row: Row | None) -> str:
     return f"{100 * row.value:.2f} %" + (f" ± {100 * half:.2f}" if np.isfinite(half) else "")
 
 
-def _answer(study: Benchmark, seen: _Seen) -> str:
+def _answer(study: Benchmark, seen: Seen) -> str:
     cell = seen.released[0]
     if cell is None:
         return f"The benchmark over all {study.unit}s is not released: {REASONS[seen.reasons[0]]}."
@@ -317,7 +265,7 @@ def _answer(study: Benchmark, seen: _Seen) -> str:
 # ------------------------------------------------------------------------------------- at a brand
 
 
-def _own_places(study: Benchmark, seen: _Seen, tables: Tables, piece: Piece) -> dict[str, bytes]:
+def _own_places(study: Benchmark, seen: Seen, tables: Tables, piece: Piece) -> dict[str, bytes]:
     """What each brand works out for itself; in a deployment it never leaves the brand."""
     cell = seen.released[0]
     if cell is None:

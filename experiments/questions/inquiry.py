@@ -84,8 +84,8 @@ def _check(plan: Plan, summing: Summing) -> None:
             "privacy",
             f"{plan.name} clips what a brand sends to a norm of 1, and counts of customers are "
             "larger: it protects brands in training only",
-            "choose privacy=distributed or privacy=local; a brand is protected here by the rules "
-            "of disclosure control",
+            "choose privacy=distributed or privacy=local, which protect customers; brands are "
+            "protected by the benchmark's rules of disclosure control (task=statistics) only",
         )
     if plan.needs_hidden_updates and not summing.hides_updates:
         raise InputError(

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,25 +30,26 @@ def check_alone(how: Inquiry) -> None:
             "task.register",
             f"{len(how.seeds)} seeds under {len(how.plans)} guarantees are several releases of the "
             "same data",
-            "set seeds=1 and one guarantee (epsilons=[] plans={}), or leave the register out",
+            "set seeds=1 plans=null 'epsilons=[]' and the release's own guarantee (privacy=NAME), "
+            "or leave the register out",
         )
 
 
-def check(path: Path, new: Release, least: int) -> None:
+def check(path: Path, new: Release) -> None:
     """Hold a release against those in the file.
 
     Raises:
         InputError: its brands differ by too few from an earlier one's, or the file is damaged.
     """
-    refuse_differencing(read(path), new, least)
+    refuse_differencing(read(path), new)
 
 
-def claim(path: Path, new: Release, least: int) -> None:
+def claim(path: Path, new: Release) -> None:
     """Hold a release against the file and write it down, before anything of it is published.
 
     A crash in between leaves a release that is registered and was not published, never one that was
     published and is not registered; taken up again, the run finds its own line. One run at a time
-    holds the file, so that two cannot pass each other. The same brands again are one line.
+    holds the file, so that two cannot pass each other. The same release again is one line.
 
     Raises:
         InputError: as :func:`check`; nothing is written then.
@@ -58,9 +60,9 @@ def claim(path: Path, new: Release, least: int) -> None:
         past = read(path)
         if new in past:
             return
-        refuse_differencing(past, new, least)
+        refuse_differencing(past, new)
         known = path.read_bytes() if path.exists() else b""
-        line = json.dumps({"subject": new.subject, "cohort": list(new.cohort)}, ensure_ascii=False)
+        line = json.dumps({**asdict(new), "metrics": dict(new.metrics)}, ensure_ascii=False)
         atomic_write(path, known + line.encode() + b"\n")
 
 
@@ -76,8 +78,16 @@ def read(path: Path) -> list[Release]:
     for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), 1):
         try:
             values = json.loads(line)
-            found.append(Release(str(values["subject"]), tuple(map(str, values["cohort"]))))
-        except (ValueError, KeyError, TypeError) as error:
+            found.append(
+                Release(
+                    str(values["subject"]),
+                    tuple(map(str, values["cohort"])),
+                    str(values["segment"]),
+                    tuple((str(name), str(how)) for name, how in values["metrics"].items()),
+                    int(values["least"]),
+                )
+            )
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InputError(
                 "task.register",
                 f"line {number} of {str(path)!r} is no past release",

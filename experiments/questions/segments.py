@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.journal import Journal, Piece
 from experiments.questions.asking import Place, ask
-from experiments.questions.study import Findings, Pieces, Tables, piece_of
+from experiments.questions.study import Findings, Pieces, Tables, enough_brands, piece_of
 from fl.algorithms.kmeans import KMeans, spread_out
 from fl.contracts import Floats, Ints, Unit
 from fl.data.columns import Number
@@ -100,7 +100,8 @@ class SegmentStudy:
         return data
 
     def check(self, how: Inquiry, data: DataSet, tables: Tables, journal: Journal) -> None:
-        """Columns, rules, and enough customers for so many segments."""
+        """Three brands, columns, rules, and enough customers for so many segments."""
+        enough_brands(tables)
         task, customers = self.task(data, self.starts), 0
         for brand, table in tables.items():
             customers += len(task.examples(table.rows, table.customers, f"brand {brand}"))

@@ -48,7 +48,7 @@ def findings(
     parts = task.read(np.asarray(shown.arrays["model/portrait"], np.float64))
     names = _names(task, centres)
     blocks: list[Block] = [
-        _reading(study, label, len(shown.note["cohort"])),
+        _reading(study, how, label, len(shown.note["cohort"])),
         _who(study, task, parts, names),
         _map(task, parts, centres, names),
         *([_rules(study, task, parts)] if task.rules else []),
@@ -117,14 +117,18 @@ def _rows(
 # ----------------------------------------------------------------------------------------- blocks
 
 
-def _reading(study: SegmentStudy, label: str, brands: int) -> Text:
+def _reading(study: SegmentStudy, how: Inquiry, label: str, brands: int) -> Text:
+    noised = "exact" if how.plans[label].unit is Unit.NONE else "noised"
+    seen = "only the sum over all brands is seen"
+    if not how.summing.hides_updates:
+        seen = f"under a {how.summing.name} sum the coordinator sees each brand's {noised} sums"
     return Text(
         "How to read this",
         f"{brands} brands group their {study.unit}s together, under {label!r}: each adds up, at "
-        "home, how many are nearest to each centre and where they lie, and only the sum over all "
-        "brands is seen. One row of the data is one of them. Names are made of the centres: what "
-        "a segment is highest or lowest in. A brand puts its own customers into segments and named "
-        "groups by itself; no list of them leaves it.",
+        f"home, how many are nearest to each centre and where they lie, and {seen}. "
+        "One row of the data is one of them. Names are made of the centres: what a segment is "
+        "highest or lowest in. A brand puts its own customers into segments and named groups by "
+        "itself; no list of them leaves it.",
     )
 
 

@@ -22,6 +22,7 @@ from fl import arrays
 from fl.contracts import Unit
 from fl.data.dataset import DataSet
 from fl.data.divide import BrandTable, undivided
+from fl.errors import InputError
 from fl.events import to_json as to_event
 from fl.privacy import Plan
 from fl.privacy.calibration import require_delta
@@ -87,6 +88,21 @@ class Study(Protocol):
         self, how: Inquiry, data: DataSet, tables: Mapping[int, Tables], pieces: Pieces
     ) -> Findings:
         """Compare with what pooling all rows would give, and say what was found."""
+
+
+def enough_brands(tables: Tables) -> None:
+    """Refuse a sum over fewer than three brands: it is one's own, or shows each the other's.
+
+    Raises:
+        InputError: there are fewer.
+    """
+    if len(tables) < 3:
+        raise InputError(
+            "data",
+            f"a sum over {len(tables)} brand{'s' * (len(tables) != 1)} shows each what the other "
+            "has, or is one brand's own",
+            "take a data set or partition with three brands or more",
+        )
 
 
 def piece_of(answered: Answered, content: arrays.Arrays, note: Mapping[str, Any]) -> Piece:

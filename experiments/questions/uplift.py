@@ -10,7 +10,7 @@ import numpy as np
 
 from experiments.journal import Journal, Piece
 from experiments.questions.asking import Place, ask
-from experiments.questions.study import Findings, Pieces, Tables, piece_of
+from experiments.questions.study import Findings, Pieces, Tables, enough_brands, piece_of
 from fl.algorithms.counts import Counts
 from fl.contracts import Examples, Floats
 from fl.data.campaign import OBSERVATIONAL, stated
@@ -93,7 +93,8 @@ class UpliftStudy:
         return data
 
     def check(self, how: Inquiry, data: DataSet, tables: Tables, journal: Journal) -> None:
-        """Cells of every brand, and customers in every arm overall."""
+        """Three brands, cells of every brand, and customers in every arm overall."""
+        enough_brands(tables)
         if self.learners:
             Targeting(data.schema, None)
         exact = self.exact(data, tables)[0] / OVERALL

@@ -14,9 +14,9 @@ from experiments.questions.uplift import UpliftStudy
 from fl.contracts import Floats, Unit
 from fl.data.campaign import OBSERVATIONAL, Campaign, stated
 from fl.data.dataset import DataSet
-from fl.privacy import Plan
+from fl.privacy import NoPrivacy, Plan
 from fl.report.answers import Block, Text
-from fl.report.effects import Effect, heterogeneity, mantel_haenszel, pooled, small
+from fl.report.effects import Effect, heterogeneity, mantel_haenszel, pooled, same_shares, small
 from fl.report.plots import INK, Plot, canvas, draw, style
 from fl.report.rows import Row
 from fl.report.table import Table
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from experiments.questions.inquiry import Inquiry
 
 _SHOWN = 60  # brands in a forest plot
+_SURELY = 1e-3  # of chance alone
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,11 +45,18 @@ class _Counted:
         return _Counted(all_ao, c_sao, std / OVERALL, std / STRATUM)
 
     def effects(self, arm: int, *, observational: bool) -> dict[str, Effect]:
-        """By estimator; what observational data allow is the stratified one only."""
+        """By estimator, the one to trust first; observational data allow the stratified only."""
         stratified = mantel_haenszel(self.c_sao, arm, self.tau_s)
         if observational:
             return {"stratified": stratified}
-        return {"pooled_counts": pooled(self.all_ao, arm, self.tau_all), "stratified": stratified}
+        together = pooled(self.all_ao, arm, self.tau_all)
+        if self.mixed(arm):  # the first one is the answer
+            return {"stratified": stratified, "pooled_counts": together}
+        return {"pooled_counts": together, "stratified": stratified}
+
+    def mixed(self, arm: int) -> bool:
+        """Whether strata surely treat different shares, so that one count of all mixes them."""
+        return same_shares(self.c_sao, arm, self.tau_s) < _SURELY
 
 
 def findings(
@@ -64,7 +72,7 @@ def findings(
     rows: list[Row] = []
     held: list[tuple[str, ...]] = []
     for label, by_seed in pieces.items():
-        rows += _rows(study, how, data, label, by_seed, brands)
+        rows += _rows(study, how, data, label, by_seed, brands, exact=not rows)
         first = by_seed[how.seeds[0]]
         if how.plans[label].unit is not Unit.NONE and study.draws:
             held += _holds(study, campaign, label, first, observational=observed)
@@ -95,12 +103,17 @@ def _rows(
     label: str,
     by_seed: Mapping[int, Piece],
     brands: Sequence[str],
+    *,
+    exact: bool,
 ) -> list[Row]:
-    """Value and interval are those of one release, in the mean over seeds (releases)."""
+    """Value and interval are those of one release, in the mean over seeds (releases).
+
+    With ``exact``, what pooling all rows gives as well: no guarantee covers that.
+    """
     campaign, plan = stated(data.schema.campaign), how.plans[label]
     observed = campaign.design == OBSERVATIONAL
     pieces = list(by_seed.values())
-    exact = [_Counted.of(np.asarray(p.arrays["exact/cells"]), 0.0) for p in pieces]
+    true = [_Counted.of(np.asarray(p.arrays["exact/cells"]), 0.0) for p in pieces]
     seen = [
         _Counted.of(np.asarray(p.arrays[f"model/{CELLS}"]), p.note["noise_std"]) for p in pieces
     ]
@@ -111,14 +124,15 @@ def _rows(
         value, low, high = (
             float(np.mean([getattr(e, part) for e in known])) for part in ("value", "low", "high")
         )
-        epsilon = None if plan.unit is Unit.NONE else _epsilon(plan)
+        told = NoPrivacy() if kind == "pooled" else plan
+        epsilon = None if told.unit is Unit.NONE else _epsilon(told)
         rows.append(
-            Row(how.experiment, data.name, study.name, "", "counts", plan.name, epsilon, kind,
+            Row(how.experiment, data.name, study.name, "", "counts", told.name, epsilon, kind,
                 brand, metric, value, low, high, int(sum(np.isfinite(e.value) for e in releases)))
         )  # fmt: skip
 
     for arm, name in enumerate(campaign.arms, 1):
-        for kind, found in (("federated", seen), ("pooled", exact)):
+        for kind, found in (("federated", seen), *([("pooled", true)] if exact else [])):
             each = [one.effects(arm, observational=observed) for one in found]
             for estimate in each[0]:
                 note(kind, "pooled", f"{name}/{estimate}", [e[estimate] for e in each])
@@ -215,6 +229,11 @@ def _overall(seen: _Counted, arm: int, name: str, *, observational: bool) -> Tab
         f"In percentage points. Strata differ: Q = {spread.q:.1f} on {spread.freedom} degrees, "
         f"p = {spread.p_value:.3f}, I2 = {100 * spread.i_squared:.0f} %."
     )
+    if not observational and seen.mixed(arm):
+        note += (
+            " BRANDS TREAT DIFFERENT SHARES of their customers, so all counted together mixes the "
+            "brands' own rates into the effect (Simpson's paradox): read the one within strata."
+        )
     return Table(f"What {name} changed", header, tuple(lines), note)
 
 
@@ -246,12 +265,13 @@ def _answer(
     parts = []
     for arm, name in enumerate(campaign.arms, 1):
         e = next(iter(seen.effects(arm, observational=observational).values()))
+        how = " within brands" if seen.mixed(arm) and not observational else ""
         if not np.isfinite(e.value):
             parts.append(f"{name}: too few customers in an arm to say")
             continue
         sure = "" if e.low > 0 or e.high < 0 else ", which may be chance"
         parts.append(
-            f"{name}: {_points(e.value)} points ({100 * e.treated:.2f} % against "
+            f"{name}: {_points(e.value)} points{how} ({100 * e.treated:.2f} % against "
             f"{100 * e.control:.2f} %; {_points(e.low)} to {_points(e.high)}){sure}"
         )
     told = "; ".join(parts) + f". {len(brands)} brands counted together."

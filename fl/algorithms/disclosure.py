@@ -12,16 +12,32 @@ what the sum shows is how many brands are above a limit. Three rounds:
    ``single`` and ``(1 - pair) / p``
 3. ``cells``, zero where a cell is suppressed
 
+The test itself shows every brand and the coordinator the totals of all cells in round 2, also of
+those it then suppresses; with privacy they are noised, which hides customers, not a brand that is
+alone in a cell. Only what is kept after the test is released: a suppressed cell's totals and counts
+of objections are blank in every later state, and its ``cells`` are never sent.
+
 The two-brand rule is kept strictly: two brands with more than ``pair`` of a total together are both
 above ``pair - single`` (neither is above ``single``), and the larger is above ``pair / 2``. It also
 objects to some pairs below. What is left beside any two brands is then ``1 - pair``, which is what
 the p % rule asks for beside the largest and its closest rival: at least ``p`` of the largest.
+
+A brand that objected for itself alone (it dominates, or could be estimated) sends nothing of that
+cell in the third round, even if it is said to be released: another brand may have sent less than
+nothing in the second. Among brands that keep to the rules that never happens.
 
 Without privacy all tests are exact. With it, a limit lies ``margin`` standard deviations of the
 noise on that share lower, so that noise suppresses more often than it releases; where the noise is
 so large that hardly any share could pass, the cell is suppressed for that reason. One number a
 cell, and not one for each total, is what keeps the noise small: a maximum of shares moves by what
 one customer adds to one total.
+
+Subtraction: all customers less the released segments are the suppressed ones together, and no rule
+was tested on those. So all customers and some of the segments are never released side by side: if a
+segment is suppressed, so is every other one, unless all customers are suppressed anyway. If only
+these are, the largest segment goes with them. A union of cells that pass passes too: the rules are
+subadditive (Cox, "Linear sensitivity measures in statistical disclosure control", J. Statistical
+Planning and Inference 5(2), 1981).
 """
 
 from __future__ import annotations
@@ -145,12 +161,16 @@ class Disclosure:
                 )
                 answer = yield from _counted(asked)
                 share = np.asarray(answer.get("own", np.zeros(self.cells)), np.float64)
-                return Update({"above": self.above(share, total)}, 0.0), memory
+                above = self.above(share, total)
+                alone = above[3:].max(0)  # objections that suppress a cell whatever others say
+                return Update({"above": above}, 0.0), {**memory, "objected": alone}
             case _:
                 left = 1.0 - self.share_totals - self.share_own
                 asked = Statistic("all", Of.RECORDS, parts=("cells",), share=left)
                 sums = yield from _counted(asked)
-                kept = np.repeat(received["reasons"] == 0, self.widths)
+                objected = memory.get("objected", np.zeros(self.cells))  # none: it is being priced
+                shown = (received["reasons"] == 0) & (np.asarray(objected) == 0)
+                kept = np.repeat(shown, self.widths)
                 return Update({"cells": np.where(kept, sums["cells"], 0.0)}, 0.0), memory
 
     def zero(self, state: Arrays) -> Arrays:
@@ -158,10 +178,22 @@ class Disclosure:
         return {n: np.zeros_like(state[n]) for n in (_ROUNDS[self._stage(state)],)}
 
     def apply(self, state: Arrays, mean: Arrays) -> Arrays:
-        """The sums; after the second round, which cells are suppressed and why."""
+        """The sums; after the second round, which cells are suppressed and why, no more.
+
+        Guarantee: from then on ``totals`` and ``above`` are zero where ``reasons`` is not.
+        """
         stage = self._stage(state)
         known = {**state, **mean, "stage": np.array(stage + 1.0)}
-        return {**known, "reasons": self._reasons(known)} if stage == 1 else known
+        if stage != 1:
+            return known
+        reasons = self._reasons(known)
+        totals, above = (np.asarray(known[name], np.float64) for name in ("totals", "above"))
+        return {
+            **known,
+            "reasons": reasons,
+            "totals": np.where(reasons[:, None] == 0, totals, 0.0),
+            "above": np.where(reasons == 0, above, 0.0),
+        }
 
     def params(self, state: Arrays) -> Arrays:
         """The answer."""
@@ -218,16 +250,17 @@ class Disclosure:
             0,
         ).astype(np.float64)
         reasons[(brands < 0.5) & (reasons == _CUSTOMERS)] = _EMPTY
-        closed = np.flatnonzero((reasons > 0) & (reasons != _EMPTY))
-        if self.cells > 1 and len(closed) == 1:  # it is what is left of the others
-            reasons[self._partner(int(closed[0]), customers)] = _COMPLEMENT
-        return reasons
+        return self._without_remainder(reasons, customers)
 
-    def _partner(self, closed: int, customers: Floats) -> int:
-        """The smallest segment that is as large as the suppressed cell, or the largest there is."""
-        others = [c for c in range(1, self.cells) if c != closed]
-        others.sort(key=lambda c: customers[c])
-        return next((c for c in others if customers[c] >= customers[closed]), others[-1])
+    def _without_remainder(self, reasons: Floats, customers: Floats) -> Floats:
+        """Also closes the cells from which a closed one could be found by subtraction."""
+        closed = (reasons > 0) & (reasons != _EMPTY)
+        segments = np.flatnonzero(reasons[1:] == 0) + 1  # that are released
+        if closed[0] and not closed[1:].any() and len(segments):
+            reasons[segments[np.argmax(customers[segments])]] = _COMPLEMENT
+        elif closed[1:].any() and not closed[0]:
+            reasons[segments] = _COMPLEMENT
+        return reasons
 
 
 def _counted(asked: Statistic) -> Generator[Ask, Answer, Arrays]:

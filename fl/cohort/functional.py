@@ -18,9 +18,10 @@ from torch.func import functional_call, grad, vmap
 
 from fl.cohort.stacks import Layout, Weights
 from fl.contracts import Rows
+from fl.seeds import torch_generator
 
 _log = logging.getLogger(__name__)
-_TRIAL = 3  # rows
+_TRIAL = 5  # rows
 _CLOSE = 1e-4  # relative to the largest entry
 
 
@@ -89,6 +90,7 @@ def functional_for(task: Any, model: nn.Module, rows: Any) -> Functional | str:
     if any(type(m).__name__.startswith("Dropout") for m in model.modules()):
         return "the model draws random numbers"
     few = type(rows)(*(part[:_TRIAL] for part in parts))
+    _stirred(model)
     if _mixes(task, model, few):
         return "a row's loss depends on the other rows of its batch"
     made = Functional(task, model, few)
@@ -108,6 +110,15 @@ def functional_for(task: Any, model: nn.Module, rows: Any) -> Functional | str:
     if not away <= _CLOSE * max(1.0, float(flat.abs().max())):
         return "torch.func gives another gradient"
     return made
+
+
+def _stirred(model: nn.Module) -> None:
+    """Move the weights, in place: where a layer begins at zero, rows look alike and gradients
+    vanish, so that a trial there would show nothing."""
+    random = torch_generator(0, "trial")
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn(p.shape, generator=random), alpha=0.1)
 
 
 def _mixes(task: Any, model: nn.Module, few: Any) -> bool:

@@ -124,14 +124,12 @@ class Together:
         self.paths[way] += len(left)
         sent = [_sent(group, stored, plan) for group in groups]
         for group, found in zip(groups, self.many(stored.compute, sent), strict=True):
-            if isinstance(found, Exception):
-                for job in group:
-                    answers[job.place] = found
-                continue
-            parts, taken = found
-            ends = Weights(stored.kernel.layout, parts).by_brand()
-            for job, end, steps_taken in zip(group, ends, taken, strict=True):
-                answers[job.place] = _answered(job, end, steps_taken)
+            if isinstance(found, Exception) and len(group) > 1:  # one of them: each by itself then
+                alone = [_sent([job], stored, plan) for job in group]
+                for job, own in zip(group, self.many(stored.compute, alone), strict=True):
+                    _take([job], own, stored, answers)
+            else:
+                _take(group, found, stored, answers)
 
     def _stackable(self, job: Job, stored: Stored) -> bool:
         mine = stored.shares.get(job.brand.name)
@@ -166,8 +164,29 @@ class Together:
         """The kernel and all brands' rows in its form, once for a training."""
         key = (id(brand.task), private)
         if key not in self._kernels:
-            self._kernels[key] = stored_for(brand, self.rows, private, self.compiled)
+            try:
+                self._kernels[key] = stored_for(brand, self.rows, private, self.compiled)
+            except (RuntimeError, ValueError, TypeError, LookupError) as error:
+                _log.warning("brands go one by one, as their rows cannot be stacked: %s", error)
+                self._kernels[key] = "rows of some brand are not like the others'"
         return self._kernels[key]
+
+
+def _take(
+    group: Sequence[Job],
+    found: Computed | Exception,
+    stored: Stored,
+    answers: list[Answer | Exception],
+) -> None:
+    """The answers of a block's brands."""
+    if isinstance(found, Exception):
+        for job in group:
+            answers[job.place] = found
+        return
+    parts, taken = found
+    ends = Weights(stored.kernel.layout, parts).by_brand()
+    for job, end, steps_taken in zip(group, ends, taken, strict=True):
+        answers[job.place] = _answered(job, end, steps_taken)
 
 
 def _sent(jobs: Sequence[Job], stored: Stored, plan: Any) -> Block:

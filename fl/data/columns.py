@@ -9,6 +9,7 @@ import hashlib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from decimal import Decimal
 
 import numpy as np
 import numpy.typing as npt
@@ -123,23 +124,38 @@ Column = Number | Category | Hashed | Text
 
 def text_cells(values: pd.Series) -> pd.Series:
     """Cells as text; an empty one reads ``(missing)``."""
-    if isinstance(values.dtype, pd.StringDtype):  # they are text already
-        return values.astype(object).where(values.notna(), MISSING)
-    texts = values.astype(object).map(_cell, na_action="ignore")
-    return texts.astype(object).where(values.notna(), MISSING)
+    return texts(values).astype(object).where(values.notna(), MISSING)
 
 
-def _cell(value: object) -> str:
-    """One cell as text, whatever the others hold: whole floats lose ``.0``, booleans are lower.
+def texts(values: pd.Series) -> pd.Series:
+    """Cells as text, each by :func:`cell_text`; an empty one stays empty.
 
-    >>> [_cell(value) for value in (1, 1.0, 1.5, True, "yes")]
-    ['1', '1', '1.5', 'true', 'yes']
+    >>> texts(pd.Series([12.0, None])).tolist(), texts(pd.Series([True, "x", 2.0])).tolist()
+    (['12', nan], ['true', 'x', '2'])
+    """
+    if isinstance(values.dtype, pd.StringDtype):
+        return values
+    if isinstance(values.dtype, np.dtype) and values.dtype.kind in "iu":
+        return values.astype("str")
+    return values.astype(object).map(cell_text, na_action="ignore").astype("str")
+
+
+def cell_text(value: object) -> str:
+    """One cell as text, whatever the others hold: whole numbers lose ``.0``, booleans are lower.
+
+    A float of 2**53 or more has lost digits, and none are made up for it.
+
+    >>> [cell_text(value) for value in (1, 1.0, 1.5, True, "yes", Decimal("12.00"), 2.0**60)]
+    ['1', '1', '1.5', 'true', 'yes', '12', '1.152921504606847e+18']
     """
     if isinstance(value, bool | np.bool_):
         return "true" if value else "false"
     if isinstance(value, float | np.floating):
         number = float(value)
-        return f"{number:.0f}" if number.is_integer() else repr(number)
+        whole = number.is_integer() and abs(number) < 2**53
+        return f"{number:.0f}" if whole else repr(number)
+    if isinstance(value, Decimal) and value.is_finite():
+        return str(int(value)) if value == value.to_integral_value() else f"{value:f}"
     return str(value)
 
 
@@ -170,7 +186,7 @@ def column(name: str, spec: Mapping[str, object]) -> Column:
                     None if fill is None else float(str(fill)),
                 )
             case {"values": list() | tuple() as values, **rest} if not rest:
-                return Category(name, tuple(_cell(v) for v in values))
+                return Category(name, tuple(cell_text(v) for v in values))
             case {"buckets": buckets, **rest} if not rest:
                 return Hashed(name, int(str(buckets)))
             case {"text": True, **rest} if not rest:

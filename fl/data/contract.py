@@ -18,6 +18,8 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fl.data.columns import texts
+
 Mask = npt.NDArray[np.bool_]
 REASONS = "reasons"
 _OFFSET = r"\d:\d\d.*(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"  # a time that says its zone
@@ -99,11 +101,11 @@ class Checked:
             bad |= mask
         if not bad.any():
             return self
-        texts = np.full(int(bad.sum()), "", object)
+        told = np.full(int(bad.sum()), "", object)
         for reason, mask in reasons.items():
             hit = mask[bad]
-            texts[hit] = [f"{t}; {reason}" if t else reason for t in texts[hit]]
-        failed = self.rows[bad].assign(**{REASONS: texts})
+            told[hit] = [f"{t}; {reason}" if t else reason for t in told[hit]]
+        failed = self.rows[bad].assign(**{REASONS: told})
         rejected = pd.concat([self.rejected, failed]) if len(self.rejected) else failed
         return replace(self, rows=self.rows[~bad], rejected=rejected)
 
@@ -163,22 +165,13 @@ def check_fields(
 
 
 def as_text(cells: pd.Series) -> pd.Series:
-    """Cells as text without spaces around them; whole floats lose their ``.0``; empty ones are NaN.
+    """Cells as text without spaces around them; by ``columns.texts``; empty ones are NaN.
 
     >>> as_text(pd.Series([12.0, None])).tolist(), as_text(pd.Series([" a ", ""])).tolist()
     (['12', nan], ['a', nan])
     """
-    if cells.dtype.kind in "iu":
-        return cells.astype(str)
-    if cells.dtype.kind == "b":
-        return cells.astype(str).str.lower()
-    if cells.dtype.kind == "f":
-        numbers = cells.to_numpy(np.float64)
-        whole = np.isfinite(numbers) & (numbers == np.floor(numbers)) & (np.abs(numbers) < 2**53)
-        texts = pd.Series(np.where(whole, numbers, 0).astype(np.int64), cells.index).astype(str)
-        return texts.where(whole, cells.astype(str)).where(cells.notna())
-    texts = cells.where(cells.isna(), cells.astype(str)).astype("str").str.strip()
-    return texts.where(texts != "")
+    stripped = texts(cells).str.strip()
+    return stripped.where(stripped != "")
 
 
 def _empty(cells: pd.Series) -> Mask:

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fl.data.columns import texts
 from fl.errors import InputError
 
 
@@ -47,11 +48,11 @@ def parse(text: str) -> Team:
 
 
 def assign(
-    probability_b: npt.NDArray[np.float64], rows: pd.DataFrame, teams: Sequence[Team]
+    priority_b: npt.NDArray[np.float64], rows: pd.DataFrame, teams: Sequence[Team]
 ) -> npt.NDArray[np.object_]:
     """The team of each customer, None for those that no team has room for, object ``[b]``.
 
-    Customers are taken by descending probability (equal ones in the order of rows); each goes to
+    Customers are taken by descending priority (equal ones in the order of rows); each goes to
     the team with most room left among those that take it, the first named of equal ones.
 
     >>> who = assign(np.array([0.2, 0.9, 0.5]), pd.DataFrame(index=range(3)), [Team("a", 2)])
@@ -69,7 +70,7 @@ def assign(
     if takes is None:
         return given
     room = [team.capacity for team in teams]
-    for at in np.argsort(-probability_b, kind="stable").tolist():
+    for at in np.argsort(-priority_b, kind="stable").tolist():
         if not any(room):
             break
         free = [t for t in range(len(teams)) if room[t] and takes[at, t]]
@@ -89,7 +90,20 @@ def _takes(team: Team, rows: pd.DataFrame) -> npt.NDArray[np.bool_]:
                 f"there is no feature {feature!r}",
                 f"use one of {', '.join(map(str, rows.columns))}",
             )
-        cells = rows[feature]
-        texts = cells.where(cells.isna(), cells.astype(str))
-        mask &= texts.isin(values).to_numpy(bool)
+        mask &= texts(rows[feature]).isin(values).to_numpy(bool)
     return mask
+
+
+def nobody_has(rows: pd.DataFrame, teams: Sequence[Team]) -> list[str]:
+    """The values of ``where`` that not one of the rows has, in words: a slip of the pen, or not.
+
+    >>> rows = pd.DataFrame({"region": [1.0, None]})
+    >>> nobody_has(rows, [Team("a", 1, {"region": ("1", "n")})])
+    ["team a: no customer has region = 'n'"]
+    """
+    return [
+        f"team {team.name}: no customer has {feature} = {value!r}"
+        for team in teams
+        for feature, values in team.where.items()
+        for value in sorted(set(values) - set(texts(rows[feature]).unique()))
+    ]

@@ -24,6 +24,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from fl.data.columns import cell_text
 from fl.data.identifiers import Normal, email, member, open_id, phone
 from fl.errors import InputError
 
@@ -168,7 +169,7 @@ def _hashed(kind: str, cells: pd.Series, key: bytes, rules: Rules) -> _Column:
     hashes: list[bytes | None] = []
     blank = set()
     for number, value in enumerate(values):
-        text = _text(value)
+        text = cell_text(value).strip()
         form = normal(text) if text else None
         if not text or (form is not None and form in ignored):
             blank.add(number)
@@ -185,13 +186,6 @@ def _hashed(kind: str, cells: pd.Series, key: bytes, rules: Rules) -> _Column:
     return _Column(
         kind, record[readable].astype(np.int64), found[readable], int((~readable & ~empty).sum())
     )
-
-
-def _text(value: object) -> str:
-    """A cell as text: a number that a spreadsheet made of it loses its ``.0``."""
-    if isinstance(value, float) and value.is_integer():
-        return f"{value:.0f}"
-    return str(value).strip()
 
 
 # --- joining ------------------------------------------------------------------------------------

@@ -17,12 +17,12 @@ import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from fl.data.columns import cell_text
 from fl.data.sources_files import Reader, require_columns
 from fl.errors import InputError
 
@@ -179,20 +179,9 @@ def _frame(rows: Sequence[Any], columns: Sequence[str], text: Sequence[str]) -> 
     frame = pd.DataFrame.from_records(rows, columns=list(columns), coerce_float=True)
     for i, name in enumerate(columns):
         if name in text:
-            frame[name] = pd.Series([_text(row[i]) for row in rows], dtype=object)
+            cells = [None if row[i] is None else cell_text(row[i]) for row in rows]
+            frame[name] = pd.Series(cells, dtype=object)
     return frame
-
-
-def _text(cell: object) -> object:
-    """An identifier as people write it; None stays.
-
-    >>> from decimal import Decimal
-    >>> _text(Decimal("6222021234567890123.00")), _text(12), _text(None)
-    ('6222021234567890123', '12', None)
-    """
-    if isinstance(cell, Decimal) and cell == cell.to_integral_value():
-        return str(int(cell))
-    return None if cell is None else str(cell)
 
 
 def _select(table: str, columns: Sequence[str]) -> Select[tuple[object, ...]]:

@@ -178,6 +178,29 @@ def heterogeneity(c_sao: Floats, arm: int, tau: float = 0.0) -> Heterogeneity:
     return Heterogeneity(q, freedom, float(chi2.sf(q, freedom)), max(0.0, 1 - freedom / max(q, 1)))
 
 
+def same_shares(c_sao: Floats, arm: int, tau: float = 0.0) -> float:
+    """How probable strata that differ so much in the share of treated are, if their shares are one.
+
+    Where they are not, all customers counted together mix the strata's own rates into the effect
+    (Simpson's paradox), however well each stratum was randomised. Cochran's chi-squared, in [0, 1].
+
+    >>> round(same_shares(np.array([[[90.0, 10], [9, 1]], [[9, 1], [90, 10]]]), 1), 6)
+    0.0
+    """
+    c_sao, tau_s = merged(c_sao[:, [0, arm]], tau)
+    n_sa = c_sao.sum(2)
+    used = (n_sa > 0).all(1)
+    n_sa, tau_s = n_sa[used], tau_s[used]
+    if len(n_sa) < 2:
+        return 1.0
+    n_s, share = n_sa.sum(1), n_sa[:, 1].sum() / n_sa.sum()
+    variance = share * (1 - share) / n_s + 2 * tau_s**2 * _noise_factor(share) / n_s**2
+    q = float(((n_sa[:, 1] / n_s - share) ** 2 / variance).sum())
+    from scipy.stats import chi2
+
+    return float(chi2.sf(q, len(n_s) - 1))
+
+
 def merged(c_sao: Floats, tau: float) -> tuple[Floats, Floats]:
     """Strata too small for the noise added up to one, and the noise of each stratum's counts.
 

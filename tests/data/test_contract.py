@@ -6,8 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from fl.data.columns import cell_text, text_cells
 from fl.data.consistency import Batch, Limits, one_customer_an_order, totals, unique
 from fl.data.contract import Field, as_text, check_fields, fresh
+from fl.data.handover import Team, assign, nobody_has
 from fl.data.manual import RANDOM, judge, mark, sheet
 from fl.errors import InputError
 
@@ -195,3 +197,22 @@ def test_a_sheet_that_is_not_filled_in_is_refused(spoil, problem: str) -> None: 
     made = sample()
     with pytest.raises(InputError, match=problem):
         judge(spoil(made), mark(made))
+
+
+def test_a_team_finds_its_customers_beside_empty_cells() -> None:
+    """Of a feature of numbers with a hole pandas makes floats; 1.0 is still region 1."""
+    rows = pd.DataFrame({"region": [1.0, None, 2.0], "new": [True, False, None]})
+    priority = np.array([0.1, 0.2, 0.3])
+    assert assign(priority, rows, [Team("a", 3, {"region": ("1",)})]).tolist() == ["a", None, None]
+    assert assign(priority, rows, [Team("a", 3, {"new": ("true",)})]).tolist() == ["a", None, None]
+    assert nobody_has(rows, [Team("a", 3, {"region": ("1", "one")})]) == [
+        "team a: no customer has region = 'one'"
+    ]
+
+
+@pytest.mark.parametrize("cells", [[1.0, True, 2.5, "x", None], [7.0, None], [3, 4], [True, False]])
+def test_a_cell_reads_the_same_wherever_it_is_read(cells: list[object]) -> None:
+    one = pd.Series(cells)
+    told = as_text(one)
+    assert text_cells(one).tolist() == told.fillna("(missing)").tolist()
+    assert [cell_text(x) for x in one.dropna()] == told.dropna().tolist()

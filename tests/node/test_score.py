@@ -143,6 +143,14 @@ def test_outcomes_come_back_and_calibrate_the_next_scores(tmp_path: Path) -> Non
     assert again.curve.rows == 100
     assert again.curve.name != "none"
     assert abs(again.table["probability"].head(100).mean() - 0.4) < 0.1
+    labels = read(folder, Asked(model.schema), TODAY, {}).examples()
+    both = known(folder, model, labels)[2]
+    named = dict(zip(labels.name, labels.customer.tolist(), strict=True))
+    mine = [named.get(name) for name in outcomes(folder)["customer"]]
+    assert sum(number is not None for number in mine) > 50
+    for number, found in zip(mine, both[len(labels.rows) :].tolist(), strict=True):
+        assert found == number if number is not None else found < 0, "one customer, one number"
+    assert len(known(folder, model, None, pd.Timestamp("2026-06-11"))[0]) == 0
     other = replace(model, params={n: a + 1 for n, a in model.params.items()})
     assert len(known(folder, other, None)[0]) == 0, "outcomes are of the model that scored"
 

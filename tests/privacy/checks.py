@@ -23,6 +23,8 @@ from fl.events import Composed, Gaussian, PrivacyEvent, Repeated
 from fl.privacy import CustomerPrivacy, PlainSum, lattice, statistics
 from fl.privacy.accounting import prv_epsilon
 from fl.privacy.bills import bill
+from fl.privacy.blocks import CustomerBlock
+from fl.privacy.draws import Customers
 from fl.round import coordinate, price
 from tests import worlds
 from tests.privacy.plans import (
@@ -307,6 +309,42 @@ def _binomial(sizes: Tensor, n: int, rate: float) -> None:
     assert 1 - 6.3 * math.sqrt(2 / k) < float(sizes.var()) / variance < 1 + 7 * math.sqrt(2 / k)
 
 
+def blocks_of_brands_are_sampled_at_the_booked_rate() -> None:
+    """What simulated brands get that are computed together; each line is a brand's steps."""
+    brands, n, rate, times = 8, 200, 0.1, 50
+    drawn = _block(brands, n, rate, times).drawn
+    came = torch.from_numpy(np.diff(drawn.edge)).double()
+    assert came.shape == (brands * times,)
+    _binomial(came, n, rate)
+    first, second = (drawn.customer_n[drawn.edge[i] : drawn.edge[i + 1]] for i in (0, 1))
+    assert first.tolist() != second.tolist(), "every step draws anew"
+
+
+def blocks_of_brands_have_noise_of_their_own_in_every_step() -> None:
+    brands, times, entries = 4, 3, 4_000
+    block = _block(brands, 20, 0.1, times, entries)
+    halves = [block.noise(slice(i, i + 2), torch.float32).clone() for i in (0, 2)]
+    for lines in (torch.cat(halves).double(), _block_sums(block, brands, times, entries)):
+        noise = lines.reshape(brands * times, entries) * block.grid
+        assert abs(off(noise, 0.0, SIGMA * CLIP)) < 2 * CLOSE
+        alike = torch.corrcoef(noise) - torch.eye(brands * times)
+        assert float(alike.abs().max()) < 7 / math.sqrt(entries)
+
+
+def _block(brands: int, n: int, rate: float, times: int, entries: int = 10) -> CustomerBlock:
+    plan = replace(LOCAL, sampling_rate=rate, customers=float(n))
+    of = [Customers.of(torch.arange(n), n * i) for i in range(brands)]
+    training = Training(steps=times)
+    return CustomerBlock(plan, training, of, list(range(brands)), entries=entries, compiled=True)
+
+
+def _block_sums(block: CustomerBlock, brands: int, times: int, entries: int) -> Tensor:
+    """The noise of :meth:`CustomerBlock.noised`, in units of the grid: ``[b, times, entries]``."""
+    zeros = [torch.zeros(brands, entries)]
+    made = [block.noised(zeros, step)[0] * (block.expected / block.grid) for step in range(times)]
+    return torch.stack(made, 1).double()
+
+
 # --------------------------------------------------------------------------------- the booking
 
 
@@ -401,6 +439,8 @@ CHECKS = (
     weights_say_nothing_about_sizes,
     batches_are_poisson_samples_at_the_booked_rate,
     cohorts_are_poisson_samples_at_the_booked_rate,
+    blocks_of_brands_are_sampled_at_the_booked_rate,
+    blocks_of_brands_have_noise_of_their_own_in_every_step,
     every_release_is_booked_at_its_price,
     as_many_steps_are_booked_as_are_taken,
     what_is_not_paid_for_touches_no_data,

@@ -20,11 +20,13 @@ from fl.privacy import (
     BrandPrivacy,
     CustomerPrivacy,
     accounting,
+    draws,
     gradients,
     lattice,
     noise,
     statistics,
 )
+from fl.privacy.blocks import CustomerBlock
 from fl.privacy.kernel import AnalyticKernel
 from tests.privacy import checks
 from tests.privacy.checks import CHECKS
@@ -277,6 +279,42 @@ MUTANTS = {
         "if plan.unit is Unit.BRAND:",
         "if plan.unit is Unit.BRAND and number > 1:",
         checks.every_release_is_booked_at_its_price,
+    ),
+    "a block sampled at twice the rate": Mutant(
+        CustomerBlock.__init__,
+        "drawn_together(pool, self.steps, rate,",
+        "drawn_together(pool, self.steps, 2 * rate,",
+        checks.blocks_of_brands_are_sampled_at_the_booked_rate,
+    ),
+    "a block's steps are one sample": Mutant(
+        draws.drawn_together,
+        "for part in _stretches(lines)",
+        "for part in [slice(0, 1)]] * len(lines) or [() for part in ()",
+        checks.blocks_of_brands_are_sampled_at_the_booked_rate,
+    ),
+    "a block's steps share their noise": Mutant(
+        CustomerBlock.noise,
+        "return self._room[:n].view(shape)",
+        "return self._room[:n].view(shape)[:, :1].expand(shape)",
+        checks.blocks_of_brands_have_noise_of_their_own_in_every_step,
+    ),
+    "parts of a block share their noise": Mutant(
+        CustomerBlock.noise,
+        "self._source.fill(",
+        "len(self._room) == n or self._source.fill(",
+        checks.blocks_of_brands_have_noise_of_their_own_in_every_step,
+    ),
+    "noise of a block 5 % low": Mutant(
+        CustomerBlock.noise,
+        "[: n + n % 2], self._std)",
+        "[: n + n % 2], 0.95 * self._std)",
+        checks.blocks_of_brands_have_noise_of_their_own_in_every_step,
+    ),
+    "noise of a block's sums 5 % low": Mutant(
+        CustomerBlock.noised,
+        "(brands * self._entries,), self._std,",
+        "(brands * self._entries,), 0.95 * self._std,",
+        checks.blocks_of_brands_have_noise_of_their_own_in_every_step,
     ),
     "one step booked for many": Mutant(
         CustomerPrivacy.event,

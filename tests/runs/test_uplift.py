@@ -88,6 +88,7 @@ def test_a_guarantee_is_kept_and_its_noise_is_in_the_interval(plan: str, sum_: s
     assert noisy["value"] != exact["value"] and noisy["epsilon"] == 1
     assert noisy["high"] - noisy["low"] > exact["high"] - exact["low"]
     assert abs(noisy["value"] - exact["value"]) < 3 * (noisy["high"] - noisy["low"])
+    assert (exact["privacy"], exact["epsilon"]) == ("none", None)
     assert audit(["epsilon", "out"]) == 0
     assert "Do the intervals hold?" in Path("out/report.html").read_text()
 
@@ -283,3 +284,31 @@ def test_a_key_taken_away_and_a_column_of_two_uses_get_a_line_and_no_traceback(
     said = capfd.readouterr().err
     assert named in said.splitlines()[-1] and "Traceback" not in said
     assert not Path("out").exists()
+
+
+def test_where_brands_treat_different_shares_the_answer_is_the_stratified_effect() -> None:
+    """Simpson's paradox: no effect anywhere, and 20 points if all are counted together."""
+    rng, n = np.random.default_rng(1), 1000
+    parts = []
+    for shop, base, treated in (("n", 0.3, 0.9), ("s", 0.05, 0.1), ("w", 0.3, 0.9), ("e", 0.05, 0.1)):
+        got = np.where(rng.uniform(size=n) < treated, "mail", "nothing")
+        came = (rng.uniform(size=n) < base).astype(int)
+        parts.append(pd.DataFrame({"shop": shop, "got": got, "came": came, "age": 30.0}))
+    pd.concat(parts).to_csv("trial.csv", index=False)
+    one_arm = CAMPAIGN.replace("mail, call", "mail")
+    assert command(options("out", one_arm)) == 0
+    found = values("out")
+    together = found["federated", "pooled", "mail/pooled_counts"]
+    within = found["federated", "pooled", "mail/stratified"]
+    assert together["low"] > 0.1
+    assert within["low"] < 0 < within["high"]
+    report = Path("out/report.html").read_text()
+    assert "BRANDS TREAT DIFFERENT SHARES" in report
+    assert "points within brands" in report and "which may be chance" in report
+
+
+def test_a_campaign_of_two_brands_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    two = table().replace({"shop": {"west": "north"}})
+    two.to_csv("trial.csv", index=False)
+    assert command(options("out")) == 2
+    assert "a sum over 2 brands" in capsys.readouterr().err

@@ -62,7 +62,10 @@ def in_force(name: str, **values: Any) -> Plan:
 
 def cohort(nodes: Mapping[str, BrandNode], **how: Any) -> tuple[Federation, Together]:
     """The nodes in lockstep."""
-    together = Together({name: node.splits["train"] for name, node in nodes.items()}, **how)
+    together = Together(
+        {name: node.splits["train"] for name, node in nodes.items() if "train" in node.splits},
+        **how,
+    )
     halves = {name: node.converse for name, node in nodes.items()}
     return CohortFederation(halves, together), together
 
@@ -423,6 +426,15 @@ class Centred(Gated):
         return self.b(hidden - hidden.mean(0)).sigmoid().sum(1)
 
 
+class Still(Centred):
+    """The same, where nothing shows it before the first step."""
+
+    def __init__(self, rng: torch.Generator) -> None:
+        super().__init__(rng)
+        with torch.no_grad():
+            self.a.weight.zero_()
+
+
 class Normed(nn.Module):
     """Another, which refuses a single row."""
 
@@ -461,6 +473,7 @@ class Built:
         (Gated, "local", f"{LOOP}: no formula for this model, which is clipped by customer"),
         (Branching, "none", f"{LOOP}: torch.func cannot run the model"),
         (Centred, "none", MIXED),
+        (Still, "none", MIXED),
         (Normed, "none", MIXED),
     ],
 )
@@ -472,6 +485,30 @@ def test_a_model_without_a_formula_goes_the_next_best_way(
         states, kept, together = both(EVERY[name], in_force(plan, sampling_rate=1.0), task=task)
         assert_same(states, kept)
         assert set(together.paths) == {path}
+
+
+def spoiled(how: str) -> Any:
+    """What changes the rows of one brand of four, so that it cannot be computed."""
+
+    def change(nodes: Any) -> None:
+        rows = nodes["b1"].splits["train"]
+        if how == "no rows":
+            nodes["b1"].splits = {}
+        elif how == "a column short":
+            nodes["b1"].splits = {"train": replace(rows, x_bf=rows.x_bf[:, :1])}
+        else:
+            code_bg = rows.c_bg.clone()
+            code_bg[0] = 10**6
+            nodes["b1"].splits = {"train": replace(rows, c_bg=code_bg)}
+
+    return change
+
+
+@pytest.mark.parametrize("how", ["no rows", "a column short", "a code of no level"])
+def test_a_brand_that_cannot_be_computed_is_absent_and_no_other(how: str) -> None:
+    states, kept, _ = both(EVERY["fedavg"], in_force("none"), change=spoiled(how))
+    assert_same(states, kept)
+    assert [set(absent) for absent in kept[1][3]] == [{"b1"}, {"b1"}]
 
 
 def test_a_clip_that_moves_is_followed_brand_by_brand() -> None:

@@ -140,6 +140,26 @@ def test_more_workers_than_cores_are_refused_with_the_number_to_set() -> None:
         Runtime("cohort", workers=cores() + 1)
 
 
+LOADED = """
+import sys
+from fl.cohort.stored import stored_for
+from tests import worlds
+brand = next(iter(worlds.nodes(worlds.task(), brands=1).values()))
+class Brand:
+    task, seed = brand.task, 0
+before = "numba" in sys.modules
+stored_for(Brand(), {"b": brand.splits["train"]}, True, True)
+print(before, "numba" in sys.modules)
+"""
+
+
+def test_numba_is_loaded_before_workers_are_forked() -> None:
+    pytest.importorskip("numba")
+    run = [sys.executable, "-c", LOADED]
+    done = subprocess.run(run, capture_output=True, text=True, timeout=120, check=True)
+    assert done.stdout == "False True\n"
+
+
 @pytest.mark.parametrize("name", ["cohort", "ray"])
 def test_only_brands_one_by_one_can_be_debugged(name: str) -> None:
     with pytest.raises(InputError, match="runtime=inprocess to debug"):

@@ -12,7 +12,7 @@ import pytest
 from torch import nn
 
 from experiments.questions.benchmark import Benchmark
-from experiments.questions.benchmark_report import _Seen
+from experiments.questions.benchmark_rows import Seen
 from fl.data.panel import Panel
 from fl.events import Gaussian
 from fl.privacy.calibration import noise_multiplier
@@ -40,6 +40,6 @@ def test_the_mean_rank_error_at_epsilon_one(customers: int, most: float) -> None
             totals += np.asarray(found["totals"], np.float64).sum(0)
         noisy = cells + numpy_generator(seed, "noise of a release").normal(0, std, len(cells))
         released = figures.cells(task, totals, noisy, np.ones(1, np.bool_))
-        seen = _Seen(task, released, released, [0], np.sort(rows.x_bm.numpy(), 0))
+        seen = Seen(task, released, released, [0], np.sort(rows.x_bm.numpy(), 0))
         errors += seen.errors(study.quantiles)
     assert np.mean(errors) <= most

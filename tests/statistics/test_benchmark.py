@@ -222,6 +222,16 @@ def test_a_repeated_query_over_a_changed_cohort_is_refused(
     assert "brands that differ by 1" in capfd.readouterr().err and not Path("c").exists()
     assert command(options(register[0], "task.period=2025", one_less, out="d")) == 0
     assert len(Path("releases.jsonl").read_text().splitlines()) == 2  # the same brands are once
+    by_age = [
+        o.replace("{column: kind}", "{column: age, edges: [30]}")
+        for o in options(*register, out="f")
+    ]
+    assert command(by_age) == 2
+    assert "task.segment: an earlier release" in capfd.readouterr().err
+    assert command(options(*register, "task.caps={spend: 400}", out="f")) == 2
+    assert "bounds 'spend' by 0.0 to 500.0, log" in capfd.readouterr().err
+    assert command(options(*register, "task.sample=100", out="f")) == 2
+    assert "task.sample: draws some of the rows" in capfd.readouterr().err
     Path("releases.jsonl").write_text("{}\n")
     assert command(options(*register, out="e")) == 2
     assert "line 1 of 'releases.jsonl' is no past release" in capfd.readouterr().err
@@ -250,3 +260,92 @@ def test_a_release_without_one_brand_that_was_interrupted_is_not_its_own_neighbo
     assert {a["brand"] for a in run["absent"]} == {"shop-5"} and run["status"] == "finished"
     assert len(Path("releases.jsonl").read_text().splitlines()) == 1
     assert "Tuning" not in run["evaluation"] and "all rows" in run["evaluation"]
+
+
+def some_alone() -> pd.DataFrame:
+    """Only shop-0 has customers of kind ``none``, and each of them spends 4.5."""
+    own = pd.DataFrame(
+        {"spend": 4.5, "visits": 3, "age": 40, "kind": "none", "bought": 1}, range(80)
+    )
+    return pd.concat([table(), own.assign(shop="shop-0")], ignore_index=True)
+
+
+PRIVATE = (
+    "plans={distributed: {name: distributed, dropouts: 0}}", "epsilons=[2]", "secure_sum=brandagg",
+)  # fmt: skip
+
+
+def test_a_suppressed_cell_is_in_no_published_file() -> None:
+    some_alone().to_csv("crm.csv", index=False)
+    assert command(options(*PRIVATE)) == 0
+    found, models = rows(), np.load("out/models.npz")
+    assert ("none", "pooled", "pooled", "customers") in found
+    assert not [key for key in found if key[2] == "segment:none"]
+    for label in ("none", "distributed-2"):
+        kept = {n: models[f"seed-0/federated@{label}/{n}"] for n in ("reasons", "totals", "above")}
+        hidden = kept["reasons"] > 0
+        assert hidden[3:].any() and not kept["totals"][hidden].any()
+        assert not kept["above"][:, hidden].any()
+    assert "4.5" not in json.dumps([t["lines"] for t in read()["tables"]])
+
+
+def test_exact_figures_are_under_no_guarantee_s_name() -> None:
+    table(800).to_csv("crm.csv", index=False)
+    assert command(options(*PRIVATE)) == 0
+    written = json.loads(Path("out", "results.json").read_text())
+    exact = [r for r in written if r["arm"] == "pooled"]
+    assert {(r["privacy"], r["epsilon"]) for r in exact} == {("none", None)}
+    assert len({(r["brand"], r["metric"]) for r in exact}) == len(exact) > 0
+
+
+def test_a_release_is_written_without_exact_figures() -> None:
+    """What the register's refusal says to set is what works, in an experiment with more plans."""
+    table(800).to_csv("crm.csv", index=False)
+    asked = options("task.register=releases.jsonl", *PRIVATE)
+    assert command(asked) == 2 and not Path("out").exists()
+    alone = ("plans=null", "epsilons=[]", "privacy=distributed", "privacy.dropouts=0")
+    asked = [o for o in asked if not o.startswith(("plans=", "epsilons=", "privacy="))]
+    assert command([*asked, *alone]) == 0
+    assert {arm for _, arm, _, _ in rows()} == {"federated"}
+    assert not [metric for *_, metric in rows() if "rank_error" in metric]
+    report = Path("out/report.html").read_text()
+    assert "Exact (benchmark only)" not in report and "What privacy costs" not in report
+    assert "nothing was compared" in read()["evaluation"]
+
+
+def test_the_hint_of_the_register_empties_the_plans_of_an_experiment(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    from experiments.questions.inquiry import inquiry
+    from server.proposing import composed
+
+    hint = ["seeds=1", "plans=null", "epsilons=[]"]
+    assert command(options("task.register=r.jsonl", *PRIVATE)) == 2
+    told = capfd.readouterr().err.replace("'", "")
+    assert " ".join(hint) in told
+    for experiment in ("benchmark_retail", "benchmark_beer"):
+        values = composed([f"experiment={experiment}", "out=unused", *hint, "privacy=distributed"])
+        assert list(inquiry(dict(values)).plans) == ["distributed-3"]
+
+
+@pytest.mark.parametrize(
+    ("more", "said", "not_said"),
+    [
+        (("secure_sum=plain",), ("No noise was added", "each brand's exact sums"), "noised"),
+        (("secure_sum=brandagg",), ("No noise was added", "how many object, not who"), "noised"),
+        (("privacy=local", "secure_sum=plain"), ("noised sums", "each brand's noised"), "not who"),
+        (("privacy=distributed", "privacy.dropouts=0", "secure_sum=brandagg"),
+         ("noised sums", "how many object, not who"), "No noise"),
+        (("task.sample=600",), ("drawn with replacement", "for one row drawn"), "noised"),
+    ],
+)  # fmt: skip
+def test_the_report_says_what_happened(
+    more: tuple[str, ...], said: tuple[str, ...], not_said: str
+) -> None:
+    assert command(options(*more)) == 0
+    report = Path("out/report.html").read_text().replace("&#x27;", "'").replace("&#39;", "'")
+    assert all(part in report for part in said), said
+    reading = report.split("How to read this")[1].split("<h2")[0]
+    assert not_said not in reading
+    assert "nothing of it was ever sent" not in report
+    assert "showed every brand and the coordinator" in report

@@ -1,4 +1,4 @@
-"""Disclosure rules under masks: what would show a brand is never sent."""
+"""Disclosure rules under masks: what would show a brand is not released."""
 
 from __future__ import annotations
 
@@ -114,22 +114,86 @@ def test_too_few_brands_and_too_few_customers_are_told_apart(tmp_path: Path) -> 
     assert found["new"] == "too few brands contribute" and found["old"] == "too few customers"
 
 
-def test_a_single_suppressed_cell_takes_another_with_it(tmp_path: Path) -> None:
-    """All customers less the released segment would be the suppressed one."""
-    task_cells = {f"b{i}": rows(20, 20) for i in range(6)} | {"b6": rows(0, 60)}
-    odd = {
-        b: pd.concat([t, pd.DataFrame({"spend": 50.0, "kind": ["?"] * 20})])
-        for b, t in task_cells.items()
-    }
-    odd["b6"] = pd.DataFrame({"spend": 50.0, "kind": ["old"] * 130 + ["new"] * 20 + ["?"] * 20})
-    found = outcome(answer(tmp_path, odd))
-    assert found["old"] == "one brand dominates" and found["all"] == "released"
-    hidden = [cell for cell, why in found.items() if "subtraction" in why]
-    assert len(hidden) == 1 and hidden[0] in ("new", "(other)")
+@pytest.mark.parametrize("alone", [("?",), ("?", "new")])
+def test_what_all_customers_less_the_released_segments_are_is_no_brand(
+    tmp_path: Path, alone: tuple[str, ...]
+) -> None:
+    """One segment, or two together, that are one brand's: no released sum less others is theirs."""
+    odd = pd.DataFrame({"spend": 4.5, "kind": [kind for kind in alone for _ in range(60)]})
+    brands = {f"b{i}": rows(0 if "new" in alone else 100, 100) for i in range(6)}
+    found = outcome(answer(tmp_path, {**brands, "b0": pd.concat([brands["b0"], odd])}))
+    assert found["all"] == "released" and found["(other)"].startswith("too few brands")
+    assert "released" not in (found["new"], found["old"])
+    assert "subtraction" in found["old"]
 
 
-def test_nothing_of_a_suppressed_cell_is_sent() -> None:
-    """Not by a single brand, whatever its customers are."""
+def test_without_all_customers_the_segments_that_pass_stay_but_not_all_of_them() -> None:
+    asked = rules()
+    objections = np.zeros((5, 4))
+    objections[0] = (6, 0, 6, 6)
+    objections[3, 0] = 1.0  # one brand has too much of all customers
+    state = {**asked.init({}), "stage": np.ones(()), "totals": TOTALS}
+    found = [
+        REASONS[int(r)] for r in np.asarray(asked.apply(state, {"above": objections})["reasons"])
+    ]
+    assert found[0] == "one brand dominates" and found[1].startswith("empty")
+    assert "subtraction" in found[2] and found[3] == "released"
+    objections[3, 2] = 1.0
+    found = [
+        REASONS[int(r)] for r in np.asarray(asked.apply(state, {"above": objections})["reasons"])
+    ]
+    assert found[2] == "one brand dominates" and found[3] == "released"
+
+
+TOTALS = np.array([[200.0] * 2, [0.0] * 2, [110.0] * 2, [90.0] * 2]) * TASK.weights
+
+
+@settings(max_examples=80, deadline=None)
+@given(
+    st.lists(
+        st.tuples(st.integers(0, 60), st.integers(0, 60), st.integers(0, 20)),
+        min_size=6, max_size=8,
+    )
+)  # fmt: skip
+def test_no_difference_of_released_cells_breaks_a_rule(sizes: list[tuple[int, int, int]]) -> None:
+    """All customers less every set of released segments, tested as a cell of its own."""
+    asked = rules(min_customers=1.0)
+    own = np.stack([_own(rows_of(*n)) for n in sizes])
+    state = asked.apply(asked.init({}), {"totals": own.sum(0) / TASK.own_weight * TASK.weights})
+    least = asked.own_total(state["totals"])
+    above = np.sum([asked.above((x / least).max(1), least) for x in own], 0)
+    reasons = np.asarray(asked.apply(state, {"above": above})["reasons"])
+    released = [c for c in range(1, 4) if reasons[c] == 0]
+    if reasons[0] > 0 or not released:
+        return
+    left = own[:, 0, 0] - own[:, released, 0].sum(1)
+    if left.sum() < 1e-6:
+        return
+    shares = np.sort(left / left.sum())[::-1]
+    assert np.sum(shares > 1e-9) >= 5
+    assert shares[0] <= 0.5 + 1e-9 and shares[0] + shares[1] <= 0.85 + 1e-9
+
+
+def rows_of(new: int, old: int, other: int) -> pd.DataFrame:
+    return pd.concat(
+        [rows(new, old), pd.DataFrame({"spend": 50.0, "kind": ["?"] * other})], ignore_index=True
+    )
+
+
+def test_a_suppressed_cell_is_blank_after_the_test(tmp_path: Path) -> None:
+    """Its totals and objections are in no later state, so in no published file either."""
+    brands = {f"b{i}": rows(100, 100) for i in range(6)}
+    odd = pd.DataFrame({"spend": 4.5, "kind": ["?"] * 60})
+    state = answer(tmp_path, {**brands, "b0": pd.concat([brands["b0"], odd])}).state
+    why = np.asarray(state["reasons"])
+    assert (why > 0).sum() == 3 and why[0] == 0
+    for name, axis in (("totals", 1), ("above", 0)):
+        by_cell = np.abs(np.asarray(state[name])).sum(axis)
+        assert by_cell[0] > 0 and not by_cell[why > 0].any()
+
+
+def test_no_brand_sends_the_cells_of_a_suppressed_one() -> None:
+    """Of its ``cells``, by any brand, whatever its customers are."""
     asked = rules()
     state = [*states(asked, asked.init({}), 3)][2]
     state = {**state, "reasons": np.array([0.0, 0.0, 3.0, 0.0])}
@@ -138,9 +202,48 @@ def test_nothing_of_a_suppressed_cell_is_sent() -> None:
         def answer(self, ask: Query) -> Counted:
             return Counted({"cells": np.ones(sum(TASK.widths))}, 1.0)
 
-    update, _ = carry_out(asked.local(asked.broadcast(state), {}), Door())  # type: ignore[arg-type]
-    parts = np.split(np.asarray(update.sums["cells"]), np.cumsum(TASK.widths)[:-1])
-    assert [bool(part.any()) for part in parts] == [True, True, False, True]
+    def sent(objected: list[float]) -> list[bool]:
+        half = asked.local(asked.broadcast(state), {"objected": np.array(objected)})
+        update, _ = carry_out(half, Door())  # type: ignore[arg-type]
+        parts = np.split(np.asarray(update.sums["cells"]), np.cumsum(TASK.widths)[:-1])
+        return [bool(part.any()) for part in parts]
+
+    assert sent([0.0] * 4) == [True, True, False, True]
+    assert sent([0.0, 1.0, 0.0, 0.0]) == [True, False, False, True]
+
+
+def test_a_brand_whose_objection_was_cancelled_keeps_its_part_back() -> None:
+    """A rival that sends -5 in the second round makes a dominated cell look like any other."""
+    asked = rules()
+    own = {"b0": _own(rows(900, 10)), **{f"b{i}": _own(rows(10, 30)) for i in range(1, 7)}}
+    total = sum(own.values(), np.zeros_like(own["b0"]))
+    state = asked.apply(asked.init({}), {"totals": total / TASK.own_weight * TASK.weights})
+    least = asked.own_total(state["totals"])
+
+    class Door:
+        def __init__(self, brand: str) -> None:
+            self.share = (own[brand] / least).max(1)
+
+        def answer(self, ask: Query) -> Counted:
+            if ask.statistic.parts == ("own",):
+                return Counted({"own": self.share}, 1.0)
+            return Counted({"cells": np.ones(sum(TASK.widths))}, 1.0)
+
+    flags, memories = {}, {}
+    for brand in own:
+        half = asked.local(asked.broadcast(state), {})
+        update, memories[brand] = carry_out(half, Door(brand))  # type: ignore[arg-type]
+        flags[brand] = np.asarray(update.sums["above"])
+    honest = np.asarray(asked.apply(state, {"above": sum(flags.values())})["reasons"])
+    new = int(np.flatnonzero(memories["b0"]["objected"])[-1])
+    assert honest[new] > 0
+    cancelled = asked.apply(state, {"above": sum(flags.values()) - 5 * (flags["b0"] - flags["b1"])})
+    cancelled = {**cancelled, "reasons": np.zeros_like(honest)}  # as the rival wants it
+    for brand, shown in (("b0", False), ("b1", True)):
+        half = asked.local(asked.broadcast(cancelled), memories[brand])
+        update, _ = carry_out(half, Door(brand))  # type: ignore[arg-type]
+        cells = np.split(np.asarray(update.sums["cells"]), np.cumsum(TASK.widths)[:-1])
+        assert bool(cells[new].any()) is shown
 
 
 @settings(max_examples=60, deadline=None)
@@ -213,11 +316,12 @@ def test_noise_errs_to_the_side_of_suppressing() -> None:
 
     def released(shares: list[float]) -> float:
         """How often segment ``new`` of 200 units is released, under noise of 0.02 on shares."""
-        kept = 0
+        kept, nobody = 0, np.array([1.0, 0.0, 1.0, 1.0])  # in ``(other)``
         for _ in range(400):
             noisy = np.array(shares) + rng.normal(0, 0.02, len(shares))
             above = np.sum([asked.above(np.full(4, x), total) for x in noisy], 0)
-            reasons = np.asarray(asked.apply(state, {"above": above})["reasons"])
+            known = {**state, "totals": state["totals"] * nobody[:, None]}
+            reasons = np.asarray(asked.apply(known, {"above": above * nobody})["reasons"])
             kept += int(reasons[2] == 0)
         return kept / 400
 
@@ -246,7 +350,7 @@ def test_rules_that_protect_nobody_are_refused(wrong: dict[str, float]) -> None:
 # ---------------------------------------------------------------------------- one release, another
 
 BRANDS = tuple(f"b{i:02d}" for i in range(12))
-FIRST = Release("panel 2024", BRANDS)
+FIRST = Release("panel 2024", BRANDS, least=5)
 
 
 @pytest.mark.parametrize(
@@ -266,29 +370,29 @@ def test_a_changed_cohort_is_held_against_the_past(
 ) -> None:
     new = Release(subject, tuple(sorted(cohort)))
     if fine:
-        refuse_differencing([FIRST], new, 5)
+        refuse_differencing([FIRST], new)
         return
     with pytest.raises(InputError, match="differ by"):
-        refuse_differencing([FIRST], new, 5)
+        refuse_differencing([FIRST], new)
 
 
 def test_three_releases_together_may_not_single_out_a_brand() -> None:
     """Each pair differs by five and more, but A + B - C is b00's part twice over."""
-    a = Release("x", BRANDS[:6])
+    a = Release("x", BRANDS[:6], least=5)
     b = Release("x", ("b00", *BRANDS[6:]))
     c = Release("x", BRANDS)
-    refuse_differencing([a], b, 5)
+    refuse_differencing([a], b)
     with pytest.raises(InputError, match="a combination of sums is one brand's part"):
-        refuse_differencing([a, b], c, 5)
+        refuse_differencing([a, b], c)
 
 
 def test_no_combination_is_about_a_few_brands() -> None:
     """A + B - C is b00's and b01's part twice over; each pair differs by five and more."""
     a, b, c = BRANDS[:7], (*BRANDS[:2], *BRANDS[7:]), BRANDS
-    past = [Release("x", tuple(sorted(each))) for each in (a, b)]
+    past = [Release("x", tuple(sorted(each)), least=5) for each in (a, b)]
     with pytest.raises(InputError, match="the part of 2 brands, and at least 5"):
-        refuse_differencing(past, Release("x", c), 5)
-    refuse_differencing(past, Release("y", c), 5)
+        refuse_differencing(past, Release("x", c))
+    refuse_differencing(past, Release("y", c))
 
 
 @settings(max_examples=40, deadline=None)
@@ -318,9 +422,44 @@ def test_cohorts_that_cannot_all_be_looked_through_are_refused() -> None:
 def test_a_release_is_claimed_before_it_is_published(tmp_path: Path) -> None:
     """Who was absent counts, a refusal writes nothing, and a run that crashed finds its line."""
     path = tmp_path / "folder" / "releases.jsonl"
-    register.claim(path, FIRST, 5)
+    register.claim(path, FIRST)
     before = path.read_bytes()
-    register.claim(path, FIRST, 5)
+    register.claim(path, FIRST)
     with pytest.raises(InputError, match="differ by 1"):
-        register.claim(path, Release(FIRST.subject, BRANDS[:-1]), 5)
+        register.claim(path, Release(FIRST.subject, BRANDS[:-1]))
     assert path.read_bytes() == before and len(register.read(path)) == 1
+
+
+BY_AGE = Release("x", BRANDS, "age: under 10; 10 and over", (("spend", "0.0 to 100.0"),), 5)
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"segment": "age: under 11; 11 and over"}, "task.segment: an earlier release"),
+        ({"metrics": (("spend", "0.0 to 101.0"),)}, "task.caps: an earlier release"),
+        ({"cohort": BRANDS[:-4], "least": 3}, "at least 5"),  # what the earlier one promised
+        ({"segment": ""}, None),  # all customers are the same cell in both
+        ({"metrics": (("visits", "0.0 to 9.0"),)}, None),
+        ({"cohort": tuple(f"n{i}" for i in range(9)), "segment": "kind: new"}, None),
+    ],
+)
+def test_other_cells_of_the_same_customers_are_refused(
+    changed: dict[str, object], said: str | None
+) -> None:
+    new = replace(BY_AGE, **changed)  # type: ignore[arg-type]
+    for past, other in ((BY_AGE, new), (new, BY_AGE)):
+        if said is None:
+            refuse_differencing([past], other)
+            continue
+        with pytest.raises(InputError, match=said) as raised:
+            refuse_differencing([past], other)
+        assert "another period" not in str(raised.value)
+
+
+def test_a_register_keeps_all_of_a_release(tmp_path: Path) -> None:
+    path = tmp_path / "releases.jsonl"
+    register.claim(path, BY_AGE)
+    assert register.read(path) == [BY_AGE]
+    with pytest.raises(InputError, match=r"task\.segment"):
+        register.claim(path, replace(BY_AGE, segment="age: under 11; 11 and over"))

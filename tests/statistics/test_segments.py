@@ -170,6 +170,8 @@ def read() -> dict[str, Any]:
 @pytest.mark.parametrize("sum_", ["plain", "brandagg"])
 def test_without_privacy_segments_are_the_pooled_ones(sum_: str) -> None:
     assert command(options(f"secure_sum={sum_}")) == 0
+    told = "only the sum over all brands is seen" in Path("out/report.html").read_text()
+    assert told is (sum_ == "brandagg")
     found = results()
     assert found["none", "agreement"] > 0.99 and found["none", "stability"] > 0.99
     tables = {t["title"]: t["lines"] for t in read()["tables"]}
