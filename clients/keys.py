@@ -19,6 +19,7 @@ from clients.home import Home
 from fl.errors import InputError
 from fl.privacy.secagg.identity import KEY, Identity
 from fl.privacy.signing import SigningKey, read_private, write_private
+from fl.report.files import atomic_write
 from fl.welcome import Card
 
 
@@ -43,7 +44,7 @@ def make_keys(home: Home, name: str, federation_key: bytes) -> Card:
     public = node.public_key().public_bytes(
         serialization.Encoding.OpenSSH, serialization.PublicFormat.OpenSSH
     )
-    home.key("supernode.pub").write_bytes(public + b"\n")
+    atomic_write(home.key("supernode.pub"), public + b"\n")
     of = Identity.from_bytes(identity).public.hex()
     return Card(name, of, ledger.public, public.decode())
 

@@ -20,6 +20,7 @@ from fl.report.files import atomic_write
 
 HANDED = ("customer", "team", "model", "at", "score", "probability")
 KEPT = ("customer", "outcome", "date", "model", "score", "probability")
+_ANSWER = ["customer", "date"]  # of which there is one
 _FIELDS = {
     "customer": Field("text", required=True),
     "outcome": Field("text", required=True, values=("0", "1")),
@@ -83,12 +84,21 @@ def accept(
             "date is in the future": (checked.rows["date"] > now).to_numpy(bool),
         }
     )
-    checked = unique(checked, ["customer", "date"])
+    checked = unique(checked, _ANSWER)
+    checked = checked.found("outcomes that replace earlier ones", _changed(folder, checked.rows))
     batch = Batch((checked,))
     quarantine(folder, batch, reading=False)
     batch.require(limits, {})
-    _add(folder.file("outcomes.parquet"), _matched(checked.rows, before), KEPT)
+    kept = _matched(checked.rows, before)
+    _add(folder.file("outcomes.parquet"), kept, KEPT, same=_ANSWER)
     return checked
+
+
+def _changed(folder: DataFolder, rows: pd.DataFrame) -> int:
+    """How many customers' answers for a day were kept before with the other outcome."""
+    now = rows.assign(outcome=rows["outcome"].astype("int64"))[[*_ANSWER, "outcome"]]
+    both = outcomes(folder)[[*_ANSWER, "outcome"]].merge(now, on=_ANSWER)
+    return int((both["outcome_x"] != both["outcome_y"]).sum())
 
 
 def _matched(rows: pd.DataFrame, before: pd.DataFrame) -> pd.DataFrame:
@@ -120,11 +130,14 @@ def _read(path: Path, columns: tuple[str, ...]) -> pd.DataFrame:
         ) from error
 
 
-def _add(path: Path, rows: pd.DataFrame, columns: tuple[str, ...]) -> None:
-    """Add rows that are not there yet, in one step."""
+def _add(
+    path: Path, rows: pd.DataFrame, columns: tuple[str, ...], same: list[str] | None = None
+) -> None:
+    """Add rows in one step; of those alike in ``same`` (None: in everything) the newest stays."""
     rows = rows[list(columns)]
     if path.exists():
-        rows = pd.concat([_read(path, columns), rows], ignore_index=True).drop_duplicates()
+        rows = pd.concat([_read(path, columns), rows], ignore_index=True)
+        rows = rows.drop_duplicates(same, keep="last")
     out = io.BytesIO()
     rows.reset_index(drop=True).to_parquet(out)
     atomic_write(path, out.getvalue(), private=True)

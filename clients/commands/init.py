@@ -51,6 +51,7 @@ def _act(asked: argparse.Namespace) -> int:
     from fl.errors import InputError
     from fl.privacy.policy_file import write_template
     from fl.privacy.signing import write_private
+    from fl.report.files import atomic_write
     from fl.welcome import NAME, to_bytes
 
     if not NAME.fullmatch(asked.name):
@@ -72,7 +73,7 @@ def _act(asked: argparse.Namespace) -> int:
     home.key("").mkdir(exist_ok=True, mode=0o700)
     home.runs.mkdir(exist_ok=True, mode=0o700)
     card = make_keys(home, asked.name, shared)
-    home.card.write_bytes(to_bytes(card) + b"\n")
+    atomic_write(home.card, to_bytes(card) + b"\n")
     write_template(home.policy)
     write_samples(home.folder)
     write_private(home.config, NODE.format(name=asked.name).encode(), "node.toml")

@@ -73,7 +73,9 @@ class Files:
         folder = home / self.folder
         if not folder.is_dir():
             raise InputError(
-                "mapping, source.folder", f"no folder {self.folder!r}", "correct the path"
+                "mapping, source.folder",
+                f"no folder {self.folder!r}",
+                "correct the path, or make it and put the files of the mapping there",
             )
         yield _FileReader(folder)
 

@@ -196,6 +196,25 @@ def test_an_outcome_that_cannot_be_is_set_aside(tmp_path: Path) -> None:
         accept(folder, path, TODAY, Limits())
 
 
+def test_a_corrected_file_replaces_what_it_corrects(tmp_path: Path) -> None:
+    folder = made(tmp_path)
+    model = received(folder)
+    rows = to_score(read(folder, Asked(model.schema), TODAY, {}))
+    handed = hand_over(folder, model, score(model, rows, known(folder, model, None), TEAMS), TODAY)
+    back = handed[["customer"]].assign(outcome=1, date="2026-06-01")
+    later = TODAY + pd.Timedelta(days=1)
+    for outcome in (1, 0):
+        back.loc[0, "outcome"] = outcome
+        back.to_csv(tmp_path / "b.csv", index=False)
+        checked = accept(folder, tmp_path / "b.csv", later, Limits())
+    assert [(f.problem, f.rows) for f in checked.findings] == [
+        ("outcomes that replace earlier ones", 1)
+    ]
+    kept = outcomes(folder)
+    assert len(kept) == len(handed)
+    assert kept.set_index("customer")["outcome"][back["customer"][0]] == 0
+
+
 def test_outcomes_are_dated_by_the_clocks_of_the_mapping(tmp_path: Path) -> None:
     folder = made(tmp_path)
     model = received(folder)
