@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import logging
 import re
-import shutil
 import signal
 import sys
 import threading
@@ -17,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from clients.service import Service
-from experiments.deployment.rehearsal import conduct, services
+from experiments.deployment.rehearsal import conduct
 from experiments.deployment.world import World
 from fl.contracts import Reply, Request
 from fl.errors import Code, InputError, Lost
@@ -32,26 +31,7 @@ from server.files import RunFiles
 from server.home import Home
 from server.proposing import composed, described, propose
 from server.roster import cards, roster
-from tests.deployment.small import BRANDS, VALUES, offered, world
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("made") / "w")
-
-
-@pytest.fixture
-def place(made: World, tmp_path: Path) -> World:
-    shutil.copytree(made.folder, tmp_path / "w")
-    return World(tmp_path / "w", BRANDS, False)
-
-
-@pytest.fixture
-def nodes(place: World) -> Iterator[dict[str, Service]]:
-    made = services(place)
-    yield made
-    for node in made.values():
-        node.close()
+from tests.deployment.small import BRANDS, VALUES, offered
 
 
 class Scripted:

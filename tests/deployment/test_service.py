@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -39,25 +39,6 @@ from server.files import RunFiles
 from server.home import Home
 from server.roster import cards, load_identity, roster
 from tests.deployment.small import BRANDS, VALUES, offered, world
-
-
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("made") / "w")
-
-
-@pytest.fixture
-def place(made: World, tmp_path: Path) -> World:
-    shutil.copytree(made.folder, tmp_path / "w")
-    return World(tmp_path / "w", BRANDS, False)
-
-
-@pytest.fixture
-def nodes(place: World) -> Iterator[dict[str, Service]]:
-    made = services(place)
-    yield made
-    for node in made.values():
-        node.close()
 
 
 def model(files: RunFiles) -> Arrays:

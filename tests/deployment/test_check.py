@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 
 import pytest
 
@@ -13,7 +11,7 @@ from clients.home import Home, read_config
 from clients.readiness import looked
 from clients.service import Service
 from clients.standing import load_policy, open_ledger
-from experiments.deployment.rehearsal import conduct, services
+from experiments.deployment.rehearsal import conduct
 from experiments.deployment.world import World
 from fl.audit.cli import command as audit
 from fl.contracts import Request
@@ -23,34 +21,15 @@ from fl.privacy.policy_file import TEMPLATE
 from fl.privacy.reading import read
 from fl.welcome import load_card
 from server.files import RunFiles
-from tests.deployment.small import BRANDS, offered, world
+from tests.deployment.small import offered
 
 COLUMNS = ["age", "bought", "city"]
 Change = Callable[[str, str], None]
 
 
-@pytest.fixture(scope="module")
-def made(tmp_path_factory: pytest.TempPathFactory) -> World:
-    return world(tmp_path_factory.mktemp("made") / "w")
-
-
-@pytest.fixture
-def place(made: World, tmp_path: Path) -> World:
-    shutil.copytree(made.folder, tmp_path / "w")
-    return World(tmp_path / "w", BRANDS, False)
-
-
 @pytest.fixture
 def home(place: World) -> Home:
     return Home(place.node("b"))
-
-
-@pytest.fixture
-def nodes(place: World) -> Iterator[dict[str, Service]]:
-    opened = services(place)
-    yield opened
-    for node in opened.values():
-        node.close()
 
 
 @pytest.fixture
