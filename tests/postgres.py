@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import pwd
 import shutil
-import socket
 import subprocess
 import tempfile
 import time
@@ -19,6 +18,8 @@ from pathlib import Path
 from typing import IO
 
 import sqlalchemy
+
+from experiments.deployment.ports import free_port
 
 SUPERUSER, READER, PASSWORD = "owner", "reader", "s3cret-Pa55"
 
@@ -119,7 +120,7 @@ def server() -> Iterator[Server]:
             cwd=folder,
             **_user(),
         )
-        made = Server(where, folder, _free_port())
+        made = Server(where, folder, free_port())
         made.start()
         try:
             _prepare(made)
@@ -155,9 +156,3 @@ def _user() -> dict[str, int]:
             continue
         return {"user": entry.pw_uid, "group": entry.pw_gid}
     raise RuntimeError("no user other than root")
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])

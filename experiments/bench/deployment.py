@@ -22,8 +22,9 @@ from importlib import metadata
 from pathlib import Path
 
 from experiments.deployment.demo import CLEAR, EXPERIMENT, TIMED, conduct
+from experiments.deployment.ports import free_port
 from experiments.deployment.rows import shares
-from experiments.deployment.world import World, free_port, wait
+from experiments.deployment.world import World, wait
 from experiments.settings import settings
 from fl.report.files import atomic_write
 from server.home import Home, read_config

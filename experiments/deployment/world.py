@@ -9,7 +9,6 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -21,6 +20,7 @@ from pathlib import Path
 import pandas as pd
 
 from clients.cli import command as node_command
+from experiments.deployment.ports import free_port
 from fl.data.schema import Schema
 from fl.errors import InputError
 from fl.welcome import load_card, load_welcome
@@ -75,13 +75,6 @@ mode = "auto"
 
 
 _MARK = "CROSSBRAND_WORLD"
-
-
-def free_port() -> int:
-    """A port of loopback that nobody listens on."""
-    with socket.socket() as s:
-        s.bind(("127.0.0.1", 0))
-        return int(s.getsockname()[1])
 
 
 @dataclass

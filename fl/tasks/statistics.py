@@ -7,7 +7,7 @@ segment. Every customer adds one vector of norm at most 1 to each of three stati
   between its public bounds as a share in [0, 1], and the label
 - ``own`` ``[cells, values]``: the same, but the norm is over the largest entries of cells, which is
   what a brand's largest share of a cell's totals depends on; what disclosure rules look at
-- ``cells`` ``[entries]``: of all customers, one 4-ary tree over 1,024 bins for each number
+- ``cells`` ``[entries]``: of all customers, one 4-ary tree over 4,096 bins for each number
   (``tree.py``) and products of numbers for correlations; of each segment, small trees over 32 bins
 
 Weights, public constants, say how the norm is shared out between them.
@@ -170,7 +170,7 @@ class Statistics:
         return {"totals": 1.0, "own": 1.0, "cells": 1.0}
 
     def bins(self, x_bm: Floats) -> Ints:
-        """The bin of each number among 1,024, int64 ``[b, m]``; scaled as the schema says."""
+        """The bin of each number among 4,096, int64 ``[b, m]``; scaled as the schema says."""
         bins = tree.FINE[-1]
         return np.minimum((self._scaled(x_bm) + 1) / 2 * bins, bins - 1).astype(np.int64)
 

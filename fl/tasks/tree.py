@@ -1,14 +1,17 @@
-"""Counts over 1,024 bins as a 4-ary tree: any prefix is the sum of few noisy nodes.
+"""Counts over 4,096 bins as a 4-ary tree: any prefix is the sum of few noisy nodes.
 
 Hay, Rastogi, Miklau, Suciu, "Boosting the Accuracy of Differentially Private Histograms Through
 Consistency", PVLDB 2010, section 4 (the tree, and the best linear combination of its levels). All
 that is done here is done with noisy counts, after their release, and costs no privacy.
 
-With five levels of 4 children, the rank of a quantile has 0.8 of the standard deviation that it has
-with four levels of 8 (by the matrix of the tree, over 1,024 even bins).
+With levels of 4 children, the rank of a quantile has 0.8 of the standard deviation that it has with
+levels of 8 (by the matrix of the tree, over 1,024 even bins). Bins are many because real numbers
+have favourite values: between 0 and 100 dollars on a logarithmic scale, 1,024 bins put 2.99 and
+3.00 together, which 2.7 % of the panel's customers spend. 4,096 bins put a sixth more noise on a
+rank, about half of which :func:`counts` takes away again.
 
-Legend: a tree of ``levels`` (4, 16, 64, 256, 1024) has 4 roots with 4 children each, and so on; its
-nodes are stored level after level.
+Legend: a tree of ``levels`` (4, 16, 64, 256, 1024, 4096) has 4 roots with 4 children each, and so
+on; its nodes are stored level after level.
 """
 
 from __future__ import annotations
@@ -20,7 +23,7 @@ import numpy as np
 
 from fl.contracts import Floats, Ints
 
-FINE, COARSE = (4, 16, 64, 256, 1024), (8, 32)  # numbers of nodes, level by level
+FINE, COARSE = (4, 16, 64, 256, 1024, 4096), (8, 32)  # numbers of nodes, level by level
 
 
 def one_hot(bin_b: Ints, levels: Sequence[int]) -> Floats:

@@ -11,8 +11,9 @@ from prometheus_client.metrics_core import GaugeMetricFamily, Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from clients.health import Health as NodeHealth
+from experiments.deployment.ports import free_port
 from experiments.deployment.rehearsal import services
-from experiments.deployment.world import World, free_port
+from experiments.deployment.world import World
 from fl.contracts import Request
 from fl.errors import InputError
 from fl.loopback import Pages, served
