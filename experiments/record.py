@@ -235,15 +235,10 @@ def taken_up(out: Path) -> float:
 
 def show(out: Path) -> None:
     """The tables of a finished run, and where its report is."""
-    from rich.console import Console
-
-    from fl.report.table import terminal
+    from fl.report.table import output, terminal
 
     run = json.loads((out / "run.json").read_text())
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=100)
-    terminal(console, from_json(out / "results.json"), run)
+    terminal(output(100), from_json(out / "results.json"), run)
     sys.stdout.write(f"{run['seconds']:.0f} s. Report: {out / 'report.html'}\n")
 
 

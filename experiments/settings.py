@@ -176,12 +176,17 @@ def _algorithm(values: Values, plan: Plan) -> Algorithm:
 
     Where that names another algorithm, it is that one, and nothing of the run's is kept.
     """
-    epsilon = None if isinstance(plan, NoPrivacy) else plan.epsilon
+    epsilon = epsilon_of(plan)
     own = {str(k): v for k, v in group(values["by_epsilon"] or {}, "by_epsilon").items()}
     changed = {} if epsilon is None else own.get(f"{epsilon:g}") or {}
     changed = group(changed, f"by_epsilon.{epsilon}")
     kept = {} if "name" in changed else values["algorithm"]
     return choose(ALGORITHMS, {**kept, **changed}, "algorithm")
+
+
+def epsilon_of(plan: Plan) -> float | None:
+    """What a guarantee states for the whole run; None without one, or where noise is stated."""
+    return None if isinstance(plan, NoPrivacy) else plan.epsilon
 
 
 def label(plan: Plan) -> str:

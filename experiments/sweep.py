@@ -24,7 +24,16 @@ from fl.report.files import atomic_write
 from fl.report.html import document, section_figure, section_table
 from fl.report.plots import Plot, canvas, draw, style
 from fl.report.rows import MEAN, Row, from_json
-from fl.report.table import DASH, Table, arm_label, main_metric, metric_label, print_tables, spread
+from fl.report.table import (
+    DASH,
+    Table,
+    arm_label,
+    main_metric,
+    metric_label,
+    output,
+    print_tables,
+    spread,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +107,7 @@ class Sweep:
             *([section_figure(plot)] if plot else []),
         ]
         atomic_write(self.root / "sweep.html", document(title, sections).encode())
-        _show(tables)
+        print_tables(output(110), tables)
         sys.stdout.write(f"Summary: {self.root / 'sweep.html'}\n")
         failed = [o for o in self.outcomes if o.error]
         if not failed:
@@ -170,10 +179,3 @@ def _flat(outcome: Outcome) -> list[Mapping[str, Any]]:
     keys = ("arm", "privacy", "epsilon", "metric", "value", "low", "high", "seeds")
     rows = [{k: getattr(row, k) for k in keys} for row in outcome.rows if row.brand == MEAN]
     return [{**start, **{k: None if v != v else v for k, v in row.items()}} for row in rows]
-
-
-def _show(tables: Sequence[Table]) -> None:
-    from rich.console import Console
-
-    console = Console()
-    print_tables(console if console.is_terminal else Console(width=110), tables)

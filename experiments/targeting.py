@@ -16,7 +16,7 @@ import numpy as np
 
 from experiments.arms import ALL, arm_keys
 from experiments.promises import composed
-from experiments.settings import Settings
+from experiments.settings import Settings, epsilon_of
 from experiments.summary import Pieces, scored_rows
 from fl.contracts import Floats
 from fl.data.campaign import Campaign, stated
@@ -46,7 +46,7 @@ def targeting(how: Settings, schema: Schema, pieces: Pieces) -> dict[str, Any]:
                     "arm": arm,
                     "privacy": variant.label if variant else "none",
                     "plan": variant.plan.name if variant else "none",
-                    "epsilon": getattr(variant.plan, "epsilon", None) if variant else None,
+                    "epsilon": epsilon_of(variant.plan) if variant else None,
                     "trainings": trainings,
                     "epsilon_of_all": whole,
                     "algorithm": (variant or how.variants[0]).algorithm.name,

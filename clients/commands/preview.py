@@ -28,8 +28,6 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _act(asked: argparse.Namespace) -> int:
-    from rich.console import Console
-
     from clients.brand_data import DataFolder, now, read
     from clients.preview import show, write
     from clients.received import find
@@ -37,6 +35,7 @@ def _act(asked: argparse.Namespace) -> int:
     from fl.data.portrait_features import population_shares
     from fl.data.schema import Schema
     from fl.data.summary import guessed, summarise
+    from fl.report.table import output
 
     folder = DataFolder(asked.home)
     schema = None if asked.model is None else find(asked.home, asked.model).schema
@@ -56,8 +55,7 @@ def _act(asked: argparse.Namespace) -> int:
         write(asked.out, schema, summary)
         sys.stdout.write(f"{asked.out}\n")
         return 0
-    console = Console()
-    show(console if console.is_terminal else Console(width=120), summary)
+    show(output(120), summary)
     return 0
 
 

@@ -12,6 +12,7 @@ from experiments.journal import Piece
 from experiments.questions.benchmark import Benchmark
 from experiments.questions.benchmark_rows import Seen, pooled_rows, rows_of, seen_of
 from experiments.questions.study import Findings, Pieces, Tables
+from experiments.settings import epsilon_of
 from fl.algorithms.disclosure import REASONS
 from fl.contracts import Unit
 from fl.data.dataset import DataSet
@@ -50,7 +51,7 @@ def findings(
         for label, plan in how.plans.items()
         for row in rows_of(study, how, data, plan, list(seen[label].values()))
     ] + pooled_rows(study, how, data, seen)
-    label, first = _shown(how), how.seeds[0]
+    label, first = how.shown, how.seeds[0]
     shown = seen[label][first]
     blocks: list[Block] = [
         _reading(study, how, label, len(pieces[label][first].note["cohort"])),
@@ -67,13 +68,6 @@ def findings(
         run={"unit": study.unit, "shown": label, **evaluation},
         files=_own_places(study, shown, tables[first], pieces[label][first]),
     )
-
-
-def _shown(how: Inquiry) -> str:
-    """The guarantee whose figures are shown: the most exact private one, if there is one."""
-    private = [n for n, plan in how.plans.items() if plan.unit is not Unit.NONE]
-    shared = [n for n in private if how.plans[n].name == "distributed"]
-    return [*shared, *private, *how.plans][0]
 
 
 # ----------------------------------------------------------------------------------------- blocks
@@ -226,9 +220,8 @@ def _costs(rows: Sequence[Row], how: Inquiry) -> Table:
     }
     lines = []
     for label, plan in how.plans.items():
-        epsilon = None if plan.unit is Unit.NONE else getattr(plan, "epsilon", None)
         cells = [
-            found.get((plan.name, epsilon, m))
+            found.get((plan.name, epsilon_of(plan), m))
             for m in ("rank_error", "rank_error_worst", "cells_released")
         ]
         shown = [_percent(cells[0]), _percent(cells[1]), spread(cells[2])]

@@ -10,8 +10,9 @@ import numpy as np
 
 from experiments.journal import Piece
 from experiments.questions.benchmark import Benchmark
+from experiments.settings import epsilon_of
 from fl import arrays
-from fl.contracts import Floats, Unit
+from fl.contracts import Floats
 from fl.data.dataset import DataSet
 from fl.privacy import NoPrivacy, Plan
 from fl.report.metrics import interval
@@ -84,8 +85,7 @@ def rows_of(
                 "rank_error_worst": max(errors),
             }
         _note(made, "pooled", about)
-    epsilon = None if plan.unit is Unit.NONE else getattr(plan, "epsilon", None)
-    return _made(study, how, data, ("federated", plan.name, epsilon), made)
+    return _made(study, how, data, ("federated", plan.name, epsilon_of(plan)), made)
 
 
 def pooled_rows(

@@ -41,6 +41,13 @@ class Inquiry:
     seeds: tuple[int, ...]
     values: Values
 
+    @property
+    def shown(self) -> str:
+        """The guarantee whose figures are shown: the most exact private one, if there is one."""
+        private = [n for n, plan in self.plans.items() if plan.unit is not Unit.NONE]
+        shared = [n for n in private if self.plans[n].name == "distributed"]
+        return [*shared, *private, *self.plans][0]
+
 
 def inquiry(values: Values) -> Inquiry:
     """Build and check what a question uses of a resolved config.

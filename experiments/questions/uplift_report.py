@@ -11,10 +11,11 @@ import numpy as np
 from experiments.journal import Piece
 from experiments.questions.study import Findings, Pieces, Tables
 from experiments.questions.uplift import UpliftStudy
+from experiments.settings import epsilon_of
 from fl.contracts import Floats, Unit
 from fl.data.campaign import OBSERVATIONAL, Campaign, stated
 from fl.data.dataset import DataSet
-from fl.privacy import NoPrivacy, Plan
+from fl.privacy import NoPrivacy
 from fl.report.answers import Block, Text
 from fl.report.effects import Effect, heterogeneity, mantel_haenszel, pooled, same_shares, small
 from fl.report.plots import INK, Plot, canvas, draw, style
@@ -125,10 +126,9 @@ def _rows(
             float(np.mean([getattr(e, part) for e in known])) for part in ("value", "low", "high")
         )
         told = NoPrivacy() if kind == "pooled" else plan
-        epsilon = None if told.unit is Unit.NONE else _epsilon(told)
         rows.append(
-            Row(how.experiment, data.name, study.name, "", "counts", told.name, epsilon, kind,
-                brand, metric, value, low, high, int(sum(np.isfinite(e.value) for e in releases)))
+            Row(how.experiment, data.name, study.name, "", "counts", told.name,
+                epsilon_of(told), kind, brand, metric, value, low, high, int(sum(np.isfinite(e.value) for e in releases)))
         )  # fmt: skip
 
     for arm, name in enumerate(campaign.arms, 1):
@@ -140,11 +140,6 @@ def _rows(
             own = [small(one.c_sao[place], arm, one.tau_s) for one in seen]
             note("federated", brand, f"{name}/effect", own)
     return rows
-
-
-def _epsilon(plan: Plan) -> float | None:
-    value = getattr(plan, "epsilon", None)
-    return None if value is None else float(value)
 
 
 def _holds(

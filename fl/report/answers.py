@@ -14,9 +14,8 @@ from fl.report.files import atomic_write
 from fl.report.html import about, details, document, privacy_box, section_figure, section_table
 from fl.report.plots import Plot
 from fl.report.rows import Row
-from fl.report.table import Table, privacy
+from fl.report.table import Table, output, print_answer, print_tables
 from fl.report.utility import all_statements
-from fl.report.values import mapping
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,23 +62,9 @@ def page(blocks: Sequence[Block], rows: Sequence[Row], run: Mapping[str, object]
 
 def shown_tables(tables: Sequence[Table], rows: Sequence[Row], run: Mapping[str, object]) -> None:
     """Write tables, the answer and the privacy line to standard output."""
-    from rich.console import Console
-    from rich.table import Table as Rich
-    from rich.text import Text as Line
-
-    console = Console()
-    if not console.is_terminal:
-        console = Console(width=110)
-    for table in tables:
-        shown = Rich(title=table.title, caption=table.note, title_justify="left")
-        for number, name in enumerate(table.header):
-            shown.add_column(Line(name), justify="right" if number else "left")
-        for line in table.lines:
-            shown.add_row(*map(Line, line))
-        console.print(shown)
-    console.print(Line(str(run.get("answer") or "")))
-    guaranteed, headline = privacy(rows, mapping(run.get("privacy")))
-    console.print(Line(headline, style="" if guaranteed else "bold yellow"))
+    console = output(110)
+    print_tables(console, tables)
+    print_answer(console, str(run.get("answer") or ""), rows, run)
 
 
 def _header(title: str, rows: Sequence[Row], run: Mapping[str, object]) -> str:

@@ -1,7 +1,7 @@
 """The result tables and the one-sentence answer: the same words in terminal, README and report.
 
-A :class:`Table` is text in cells, shown by :func:`terminal` (rich), :func:`markdown`, and
-``fl/report/html.py``. ``rows`` are those of one run. ``gains`` is ``run.json``'s entry of that name
+A :class:`Table` is text in cells, shown by :func:`terminal` (rich) and ``fl/report/html.py``.
+``rows`` are those of one run. ``gains`` is ``run.json``'s entry of that name
 (:func:`fl.report.rows.gains`): differences of arms, paired by seed, with their intervals.
 """
 
@@ -224,11 +224,28 @@ def terminal(console: Console, rows: Sequence[Row], run: Mapping[str, object]) -
 
     more, gains = (recommending_table(run), utility_table(rows, run)), run.get("gains")
     print_tables(console, (*_tables(rows := main_rows(rows, run), gains), *filter(None, more)))
-    console.print(Text(answer(rows, gains)))
-    guaranteed, headline = privacy(rows, mapping(run.get("privacy")))
-    console.print(Text(headline, style="" if guaranteed else "bold yellow"))
+    print_answer(console, answer(rows, gains), rows, run)
     for line in statement_lines(run):
         console.print(Text(line))
+
+
+def output(width: int) -> Console:
+    """A rich console on standard output, ``width`` columns wide where that is no terminal."""
+    from rich.console import Console
+
+    found = Console()
+    return found if found.is_terminal else Console(width=width)
+
+
+def print_answer(
+    console: Console, text: str, rows: Sequence[Row], run: Mapping[str, object]
+) -> None:
+    """Write the answer and the privacy line to a rich console."""
+    from rich.text import Text
+
+    console.print(Text(text))
+    guaranteed, headline = privacy(rows, mapping(run.get("privacy")))
+    console.print(Text(headline, style="" if guaranteed else "bold yellow"))
 
 
 def print_tables(console: Console, tables: Iterable[Table]) -> None:
@@ -243,17 +260,6 @@ def print_tables(console: Console, tables: Iterable[Table]) -> None:
         for line in table.lines:
             shown.add_row(*map(Text, line))  # a brand's name is not markup
         console.print(shown)
-
-
-def markdown(rows: Sequence[Row], gains: object = None) -> str:
-    """The same for a README."""
-    parts = [answer(rows, gains), f"**{privacy(rows)[1]}.**"]
-    for table in _tables(rows, gains):
-        rule = ["---", *["---:"] * (len(table.header) - 1)]
-        lines = [table.header, rule, *table.lines]
-        body = "\n".join("| " + " | ".join(map(_cell, line)) + " |" for line in lines)
-        parts.append(f"**{table.title}**\n\n{body}\n\n{table.note}")
-    return "\n\n".join(part for part in parts if part) + "\n"
 
 
 def _tables(rows: Sequence[Row], gains: object) -> list[Table]:
@@ -292,7 +298,3 @@ def _verdict(change: tuple[float, float, float], metric: str) -> tuple[str, str]
 
 def _sentence_case(label: str) -> str:
     return label if label.isupper() or label.startswith("PR") else label[0].lower() + label[1:]
-
-
-def _cell(text: str) -> str:
-    return " ".join(text.split()).replace("|", r"\|")
