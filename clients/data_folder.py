@@ -11,7 +11,6 @@
 from __future__ import annotations
 
 import secrets
-import stat
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -21,7 +20,7 @@ from clients.mapping_file import SAMPLE, Site, read_mapping
 from fl.data.consistency import Batch
 from fl.data.contract import REASONS
 from fl.errors import InputError
-from fl.privacy.signing import write_private
+from fl.private_files import read_private, write_private
 from fl.report.files import atomic_write
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet would run
@@ -78,16 +77,11 @@ def write_samples(home: Path) -> list[Path]:
 def read_key(path: Path) -> bytes:
     """A secret of 32 bytes, as 64 hex digits in a file that its owner alone may read."""
     where = f"key {path.name}"
+    raw = read_private(path, where, lost="make one with fl-node init", leaked="chmod 600")
     try:
-        mode, text = path.stat().st_mode, path.read_text("ascii").strip()
-        key = bytes.fromhex(text)
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise InputError(where, why, "make one with fl-node init") from error
+        key = bytes.fromhex(raw.decode("ascii").strip())
     except ValueError:  # its text must not be shown
         raise InputError(where, "is not hex digits", "restore it from your backup") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InputError(where, "others may read it", "chmod 600")
     if len(key) < 32:
         raise InputError(where, "has fewer than 64 hex digits", "restore it from your backup")
     return key

@@ -16,9 +16,9 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
 from clients.home import Home
-from fl.errors import InputError
 from fl.privacy.secagg.identity import KEY, Identity
-from fl.privacy.signing import SigningKey, read_private, write_private
+from fl.privacy.signing import SigningKey
+from fl.private_files import read_private, write_private
 from fl.report.files import atomic_write
 from fl.welcome import Card
 
@@ -73,7 +73,4 @@ def read_secret(path: Path) -> bytes:
     Raises:
         InputError: missing, readable by others, or of another length.
     """
-    raw = read_private(path, "key")
-    if len(raw) != KEY:
-        raise InputError(f"key {path}", f"is not {KEY} bytes", "take the file as it was made")
-    return raw
+    return read_private(path, f"key {path}", length=KEY)

@@ -16,7 +16,7 @@ from fl.config import build, choose, group
 from fl.data.mapping import SOURCES, Mapped, Source
 from fl.data.sources_files import Reader
 from fl.errors import InputError
-from fl.privacy.policy_file import text_of_owner
+from fl.private_files import read_trusted
 
 SAMPLE = """\
 # What this brand's tables mean. Read from this disk before every run; `fl-node check` tells what is
@@ -138,7 +138,7 @@ def read_mapping(path: Path) -> Site:
         InputError: missing, writable by others, not TOML, an unknown or missing key, a wrong value.
     """
     where = f"mapping {path.name}"
-    text = text_of_owner(where, path, "write a sample (fl-node init)")
+    text = read_trusted(path, where, lost="check the path, or write a sample (fl-node init)")
     try:
         values = {key: _plain(value) for key, value in tomllib.loads(text).items()}
     except tomllib.TOMLDecodeError as error:

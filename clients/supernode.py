@@ -21,6 +21,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 import httpx
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from flwr.app import Message
@@ -60,6 +61,7 @@ from fl.contracts import Reply
 from fl.errors import Code, InputError
 from fl.federation.flower import record
 from fl.federation.wire import reply_bytes
+from fl.private_files import read_private
 from fl.welcome import Welcome
 
 _log = logging.getLogger(__name__)
@@ -204,12 +206,13 @@ def load_key(home: Home) -> ec.EllipticCurvePrivateKey:
     """The key that proves to Flower's server who is calling.
 
     Raises:
-        InputError: missing or no P-384 key.
+        InputError: missing, readable by others, or no P-384 key.
     """
     path = home.key("supernode")
+    raw = read_private(path, f"key {path}", lost="run fl-node init")
     try:
-        key = serialization.load_ssh_private_key(path.read_bytes(), None)
-    except (OSError, ValueError) as error:
+        key = serialization.load_ssh_private_key(raw, None)
+    except (ValueError, TypeError, UnsupportedAlgorithm) as error:
         raise InputError(f"key {path}", "cannot be read", "run fl-node init") from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise InputError(f"key {path}", "is no P-384 key", "run fl-node init")

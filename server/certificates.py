@@ -17,7 +17,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from fl.errors import InputError
-from fl.privacy.signing import write_private
+from fl.private_files import read_private, write_private
 from fl.report.files import atomic_write
 
 _YEAR = timedelta(days=365)
@@ -151,9 +151,10 @@ def _kept(path: Path) -> ec.EllipticCurvePrivateKey:
 
 def _private(path: Path) -> ec.EllipticCurvePrivateKey:
     remedy = "restore it from a backup"
+    raw = read_private(path, f"key {path}", lost=remedy)
     try:
-        key = serialization.load_pem_private_key(path.read_bytes(), None)
-    except (OSError, ValueError, TypeError) as error:
+        key = serialization.load_pem_private_key(raw, None)
+    except (ValueError, TypeError) as error:
         raise InputError(f"key {path}", "cannot be read", remedy) from error
     if not isinstance(key, ec.EllipticCurvePrivateKey):
         raise InputError(f"key {path}", "is not a P-384 key", remedy)

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from fl.errors import InputError
 from fl.privacy.secagg.identity import KEY, Identity, Roster
-from fl.privacy.signing import SigningKey, read_private
+from fl.privacy.signing import SigningKey
+from fl.private_files import read_private
 from fl.report.files import atomic_write
 from fl.welcome import Card, Welcome, load_card, load_welcome, to_bytes
 from server.bundle import bundle_hash
@@ -70,10 +71,7 @@ def load_identity(home: Home) -> Identity:
         InputError: missing, readable by others, or of another length.
     """
     path = home.key("identity.key")
-    raw = read_private(path, "key")
-    if len(raw) != KEY:
-        raise InputError(f"key {path}", f"is not {KEY} bytes", "restore it from a backup")
-    return Identity.from_bytes(raw)
+    return Identity.from_bytes(read_private(path, f"key {path}", length=KEY))
 
 
 def _given(home: Home, card: Card, days: int) -> str:

@@ -50,7 +50,7 @@ def _act(asked: argparse.Namespace) -> int:
     from clients.keys import make_keys, read_secret
     from fl.errors import InputError
     from fl.privacy.policy_file import write_template
-    from fl.privacy.signing import write_private
+    from fl.private_files import write_private
     from fl.report.files import atomic_write
     from fl.welcome import NAME, to_bytes
 

@@ -128,7 +128,8 @@ def _rows(
         told = NoPrivacy() if kind == "pooled" else plan
         rows.append(
             Row(how.experiment, data.name, study.name, "", "counts", told.name,
-                epsilon_of(told), kind, brand, metric, value, low, high, int(sum(np.isfinite(e.value) for e in releases)))
+                epsilon_of(told), kind, brand, metric, value, low, high,
+                int(sum(np.isfinite(e.value) for e in releases)))
         )  # fmt: skip
 
     for arm, name in enumerate(campaign.arms, 1):

@@ -13,7 +13,6 @@ this one. A ``SCHEMA.TABLE`` names another database of the same server.
 from __future__ import annotations
 
 import os
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +24,7 @@ import pandas as pd
 from fl.data.columns import cell_text
 from fl.data.sources_files import Reader, require_columns
 from fl.errors import InputError
+from fl.private_files import read_private
 
 if TYPE_CHECKING:
     from sqlalchemy import URL, Connection, FromClause, Select
@@ -230,15 +230,14 @@ def _url(text: str) -> URL:
 
 def _secret(path: Path) -> str:
     """The first line of a file that its owner alone can read."""
-    field = "mapping, source.password_file"
+    where = f"mapping, source.password_file {path.name!r}"
+    raw = read_private(path, where, lost="check the path", leaked="chmod 600, change the password")
     try:
-        mode, lines = path.stat().st_mode, path.read_text("utf-8").splitlines()
-    except (OSError, UnicodeDecodeError):
-        raise InputError(field, f"cannot read {path.name!r}", "check the path") from None
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InputError(field, f"others may read {path.name!r}", "chmod 600, change the password")
+        lines = raw.decode("utf-8").splitlines()
+    except UnicodeDecodeError:  # its text must not be shown
+        raise InputError(where, "is not UTF-8", "save it as UTF-8") from None
     if not lines or not lines[0]:
-        raise InputError(field, f"{path.name!r} has no first line", "write the password into it")
+        raise InputError(where, "has no first line", "write the password into it")
     return lines[0]
 
 

@@ -16,7 +16,7 @@ Read in this order:
 7. ``accounting.py``  events to epsilon, by three accountants (``losses.py``, ``composition.py``,
    ``calibration.py``, ``filter.py``, ``translation.py``); ``statement.py`` says it in words
 8. ``ledger.py``      a brand's book of what was spent (``entries.py``, ``journal.py``,
-   ``bills.py``, ``books.py``, ``reading.py``, ``signing.py``)
+   ``bills.py``, ``books.py``, ``reading.py``, ``signing.py``; ``fl/private_files.py`` reads keys)
 9. ``policy.py``      what a brand agrees to (``policy_file.py``, ``proposal.py``, ``admission.py``)
 10. ``plain.py``      the sum without any protection: what a secure sum decides
 11. ``secagg/``       the sum that hides each summand from a coordinator that cheats

@@ -7,14 +7,13 @@ Reading marks each key as used; what is left over at the end is unknown, and an 
 from __future__ import annotations
 
 import difflib
-import stat
 import tomllib
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
 from fl.errors import Code, InputError
-from fl.privacy.signing import write_private
+from fl.private_files import read_trusted, write_private
 
 TEMPLATE = """\
 # What this brand allows. It is read from this disk before every run, and nothing that a
@@ -187,26 +186,6 @@ class Table:
         return InputError(f"{self._where} {key}", f"is not {expected}", f"give {expected}")
 
 
-def text_of_owner(where: str, path: Path, make: str) -> str:
-    """The text of a file that decides what a brand does; ``make`` says how to begin one.
-
-    Guarantee: a file that others may write is not believed.
-
-    Raises:
-        InputError: missing, not UTF-8, or writable by others.
-    """
-    try:
-        mode, text = path.stat().st_mode, path.read_text("utf-8")
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise InputError(where, why, f"check the path, or {make}") from error
-    except UnicodeDecodeError as error:
-        raise InputError(where, "is not UTF-8", "save it as UTF-8") from error
-    if mode & (stat.S_IWGRP | stat.S_IWOTH):
-        raise InputError(where, "others may write it", "chmod go-w it, then check its content")
-    return text
-
-
 def settings_of(where: str, path: Path, make: str) -> Table:
     """The tables of a file of settings; ``make`` says how to begin one.
 
@@ -233,7 +212,7 @@ def reading(path: Path) -> Iterator[Table]:
         InputError: missing, writable by others, not TOML, an unknown key, or a value out of range.
     """
     where = f"policy {path}"
-    text = text_of_owner(where, path, "write a template")
+    text = read_trusted(path, where, lost="check the path, or write a template")
     try:
         file = Table(where, tomllib.loads(text))
         yield file

@@ -18,7 +18,8 @@ from fl.contracts import Unit
 from fl.errors import InputError
 from fl.events import PrivacyEvent, from_json, to_json
 from fl.privacy.entries import Json, canonical, digest
-from fl.privacy.signing import SigningKey, checker, write_private
+from fl.privacy.signing import SigningKey, checker
+from fl.private_files import write_private
 
 PROPOSAL, APPROVAL = "crossbrand-fl/proposal/1", "crossbrand-fl/approval/1"
 _NAME = re.compile(r"[\w.:/-]{1,200}")

@@ -7,10 +7,7 @@ signed for one purpose (a ledger entry) can be passed off as another (an approva
 
 from __future__ import annotations
 
-import os
 import re
-import stat
-import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,6 +17,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey, Ed25519PublicKey
 
 from fl.errors import InputError
+from fl.private_files import read_private, write_private
 
 _PUBLIC = re.compile(r"[0-9a-f]{64}")
 _SIGNATURE = re.compile(r"[0-9a-f]{128}")
@@ -63,7 +61,7 @@ class SigningKey:
         Raises:
             InputError: no such file, readable by others, or not an Ed25519 key.
         """
-        raw = read_private(path, "key")
+        raw = read_private(path, f"key {path}")
         try:
             key = serialization.load_pem_private_key(raw, None)
         except (ValueError, TypeError) as error:
@@ -133,51 +131,6 @@ def is_public_key(text: str) -> bool:
     Guarantee: form only; says nothing about whose key it is.
     """
     return _PUBLIC.fullmatch(text) is not None
-
-
-def read_private(path: Path, what: str) -> bytes:
-    """A file of the kind ``what`` that its owner alone may read.
-
-    Guarantee: the bytes are those of the very file whose permissions were looked at.
-
-    Raises:
-        InputError: it cannot be read, or others can read it.
-    """
-    try:
-        with path.open("rb") as file:
-            mode, raw = os.fstat(file.fileno()).st_mode, file.read()
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise InputError(f"{what} {path}", why, "check the path, or make one") from error
-    if mode & (stat.S_IRWXG | stat.S_IRWXO):
-        raise InputError(
-            f"{what} {path}", "others may read it", "make a new one, or chmod 600 if nobody did"
-        )
-    return raw
-
-
-def write_private(path: Path, content: bytes, what: str) -> None:
-    """Write a new file, of the kind ``what``, that its owner alone may read.
-
-    Guarantee: mode 0600 from the first byte on, whole or not there; an existing file is never
-    replaced.
-
-    Raises:
-        InputError: the file exists or cannot be written.
-    """
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        try:
-            with os.fdopen(handle, "wb") as file:
-                file.write(content)
-                file.flush()
-                os.fsync(file.fileno())
-            os.link(name, path)
-        finally:
-            os.unlink(name)
-    except OSError as error:
-        why = error.strerror or type(error).__name__
-        raise InputError(f"{what} {path}", why, "choose a new file in a writable folder") from error
 
 
 def _tagged(message: bytes, purpose: str) -> bytes:

@@ -44,7 +44,8 @@ def _act(asked: argparse.Namespace) -> int:
 
     from fl.errors import InputError
     from fl.privacy.secagg.identity import KEY
-    from fl.privacy.signing import SigningKey, write_private
+    from fl.privacy.signing import SigningKey
+    from fl.private_files import write_private
     from fl.report.files import atomic_write
     from server.bundle import write_bundle
     from server.certificates import make_authority, make_server

@@ -185,9 +185,10 @@ def test_an_address_that_will_not_do_is_refused(url: str, problem: str, tmp_path
 def test_a_password_file_that_others_may_read_is_refused(tmp_path: Path) -> None:
     source = Sql(url="postgresql+psycopg://r@localhost/crm", password_file="pw")
     for prepare, problem in (
-        (lambda: None, "cannot read"),
-        (lambda: (tmp_path / "pw").write_text("x"), "others may read"),
+        (lambda: None, "password_file 'pw': No such file"),
+        (lambda: (tmp_path / "pw").write_text("x"), "password_file 'pw': others may read"),
         (lambda: (os.truncate(tmp_path / "pw", 0), (tmp_path / "pw").chmod(0o600)), "first line"),
+        (lambda: (tmp_path / "pw").write_bytes(b"\xff"), "is not UTF-8"),
     ):
         prepare()
         with pytest.raises(InputError, match=problem), source.open(tmp_path):

@@ -325,6 +325,7 @@ def test_a_mapping_or_key_that_others_could_have_touched_is_refused(tmp_path: Pa
     os.chmod(folder.key, 0o640)
     with pytest.raises(InputError, match="others may read it"):
         folder.secret()
+    folder.key.chmod(0o600)
     folder.key.write_text("abc")
     with pytest.raises(InputError, match="not hex digits"):
         read_key(folder.key)
