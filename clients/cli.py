@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from clients.commands import (
     approve,
     ask,
@@ -61,17 +59,7 @@ PROGRAM = Program(
     ),
     ("FL_NODE_HOME", "fl-node"),
 )
-
-
-def main() -> None:
-    """The command line."""
-    PROGRAM.main()
-
-
-def command(arguments: Sequence[str]) -> int:
-    """Run ``arguments`` and return the exit code."""
-    return PROGRAM.run(arguments)
-
+main, command = PROGRAM.main, PROGRAM.run
 
 if __name__ == "__main__":
     main()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 from fl.commands import Program
 from server.commands import enrol, init, renew, schedule, start, status, submit
 
@@ -38,17 +36,7 @@ PROGRAM = Program(
     ),
     ("FL_SERVER_HOME", "fl-server"),
 )
-
-
-def main() -> None:
-    """The command line."""
-    PROGRAM.main()
-
-
-def command(arguments: Sequence[str]) -> int:
-    """Run ``arguments`` and return the exit code."""
-    return PROGRAM.run(arguments)
-
+main, command = PROGRAM.main, PROGRAM.run
 
 if __name__ == "__main__":
     main()

@@ -80,18 +80,14 @@ def _open_run(ledger: Ledger, named: str) -> str:
 
 def _show(home: Home) -> int:
     from clients.standing import books_of
-    from fl.audit.verify import as_text, audit_ledger, recomputed
-    from fl.errors import InputError
+    from fl.audit.verify import checked
     from fl.privacy.budget import budgets
     from fl.welcome import load_card
 
-    key = load_card(home.card).ledger
-    try:
-        audit = audit_ledger(home.ledger, recomputed, public_key=key)
-    except InputError as error:
-        sys.stdout.write(f"FAIL  {error}\n")
+    audit, text = checked(home.ledger, public_key=load_card(home.card).ledger)
+    sys.stdout.write(text)
+    if audit is None:
         return 1
-    sys.stdout.write(as_text(audit, public_key=key, head=None))
     if (books := books_of(home)) is not None:
         sys.stdout.write(f"What decides about the next run: {budgets(books)[-1]}\n")
     return 0 if audit.holds else 1

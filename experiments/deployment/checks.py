@@ -8,7 +8,7 @@ from pathlib import Path
 from experiments.deployment.world import World
 from fl.audit.deployed import audit_deployed
 from fl.audit.folder import as_text
-from fl.audit.verify import audit_ledger, recomputed
+from fl.audit.verify import audit_ledger
 from fl.welcome import load_card
 from server.files import RunFiles
 
@@ -20,7 +20,7 @@ def audited(world: World, files: RunFiles, say: Callable[[str], None]) -> bool:
     good = found.holds
     for brand in world.brands:
         key = load_card(world.node(brand) / "card.json").ledger
-        audit = audit_ledger(world.node(brand) / "ledger.jsonl", recomputed, public_key=key)
+        audit = audit_ledger(world.node(brand) / "ledger.jsonl", public_key=key)
         run = next(row for row in audit.runs if row.run == files.run)
         word = "PASS" if audit.holds else "FAIL"
         spent = f"{run.rounds} rounds committed, epsilon {run.committed['pld']:.3f} (PLD)"

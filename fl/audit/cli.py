@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import re
 import sys
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -100,17 +99,12 @@ def _hex(text: str) -> str:
 
 
 def _ledger(asked: argparse.Namespace) -> int:
-    from fl.audit.verify import as_text, audit_ledger, recomputed
-    from fl.errors import InputError
+    from fl.audit.verify import checked
 
     asked.file.open("rb").close()  # no such file is a mistake; what is in it may be a failure
-    try:
-        audit = audit_ledger(asked.file, recomputed, public_key=asked.key, head=asked.head)
-    except InputError as error:
-        sys.stdout.write(f"FAIL  {error}\n")
-        return 1
-    sys.stdout.write(as_text(audit, public_key=asked.key, head=asked.head))
-    return 0 if audit.holds else 1
+    audit, text = checked(asked.file, public_key=asked.key, head=asked.head)
+    sys.stdout.write(text)
+    return 0 if audit is not None and audit.holds else 1
 
 
 def _epsilon(asked: argparse.Namespace) -> int:
@@ -161,17 +155,7 @@ PROGRAM = Program(
         ),
     ),
 )
-
-
-def main() -> None:
-    """The command line."""
-    PROGRAM.main()
-
-
-def command(arguments: Sequence[str]) -> int:
-    """Run ``arguments`` and return the exit code."""
-    return PROGRAM.run(arguments)
-
+main, command = PROGRAM.main, PROGRAM.run
 
 if __name__ == "__main__":
     main()

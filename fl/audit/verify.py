@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+from fl.errors import InputError
 from fl.events import Composed, PrivacyEvent
 from fl.privacy.bills import Bill, events
 from fl.privacy.books import Books
@@ -84,7 +85,11 @@ def recomputed(event: PrivacyEvent, delta: float) -> Figures:
 
 
 def audit_ledger(
-    path: Path, recompute: Recompute, *, public_key: str | None = None, head: str | None = None
+    path: Path,
+    recompute: Recompute = recomputed,
+    *,
+    public_key: str | None = None,
+    head: str | None = None,
 ) -> LedgerAudit:
     """Check the ledger at ``path`` and recompute every epsilon in it.
 
@@ -121,6 +126,17 @@ def audit_ledger(
     )
     refusals = Counter(code for code, _ in books.refusals)
     return LedgerAudit(reading, runs, budgets, figures(books.lifetime()), refusals)
+
+
+def checked(
+    path: Path, *, public_key: str | None = None, head: str | None = None
+) -> tuple[LedgerAudit | None, str]:
+    """The audit of :func:`audit_ledger` and its text; no audit where the ledger itself is wrong."""
+    try:
+        audit = audit_ledger(path, public_key=public_key, head=head)
+    except InputError as error:
+        return None, f"FAIL  {error}\n"
+    return audit, as_text(audit, public_key=public_key, head=head)
 
 
 def as_text(audit: LedgerAudit, *, public_key: str | None, head: str | None) -> str:

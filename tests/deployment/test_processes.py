@@ -24,7 +24,7 @@ import pytest
 from experiments.deployment.checks import audited, leaks
 from experiments.deployment.world import World, has_nginx, wait
 from fl.arrays import from_bytes
-from fl.audit.verify import RunRow, audit_ledger, recomputed
+from fl.audit.verify import RunRow, audit_ledger
 from fl.errors import Code
 from fl.privacy.entries import canonical
 from fl.privacy.signing import SigningKey
@@ -96,7 +96,7 @@ def booked(place: World, brand: str) -> Sequence[RunRow]:
     if not path.exists():
         return ()
     key = load_card(place.node(brand) / "card.json").ledger
-    audit = audit_ledger(path, recomputed, public_key=key)
+    audit = audit_ledger(path, public_key=key)
     assert audit.holds
     return audit.runs
 

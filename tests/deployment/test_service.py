@@ -24,7 +24,7 @@ from experiments.deployment.world import World
 from fl.agreement import ending, read
 from fl.arrays import Arrays, from_bytes
 from fl.audit.cli import command as audit
-from fl.audit.verify import audit_ledger, recomputed
+from fl.audit.verify import audit_ledger
 from fl.contracts import Reply, Request
 from fl.data.examples import Made
 from fl.errors import Code, InputError
@@ -54,7 +54,7 @@ def committed(place: World, brand: str) -> list[int]:
     path = place.node(brand) / "ledger.jsonl"
 
     key = load_card(place.node(brand) / "card.json").ledger
-    found = audit_ledger(path, recomputed, public_key=key)
+    found = audit_ledger(path, public_key=key)
     assert found.holds
     return [row.rounds for row in found.runs]
 
