@@ -1,21 +1,19 @@
 """One round, both halves, top to bottom. Read this file second.
 
-The coordinator runs :func:`coordinate`; every brand runs :func:`contribute`. Steps 1-3 and 7-8 are
-the coordinator's, 4-6 the brand's. Training, evaluation and statistics all travel this road: they
-differ only in the algorithm.
+The coordinator runs :func:`coordinate`; every brand runs :func:`contribution`. Steps 1-3 and 7-8
+are the coordinator's, 4-6 the brand's. Training, evaluation and statistics all travel this road:
+they differ only in the algorithm.
 """
 
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 from fl import arrays
 from fl.arrays import Arrays
 from fl.contracts import (
     Algorithm,
-    Brand,
     BrandSum,
     Collected,
     Federation,
@@ -79,24 +77,6 @@ def coordinate(
     return Round(algorithm.apply(state, mean), collected)  # 8 step
 
 
-def contribute(
-    request: Request,
-    *,
-    brand: Brand,
-    memory: Memory,
-    algorithm: Algorithm,
-    plan: PrivacyPlan,
-    summing: BrandSum,
-) -> Reply:
-    """The brand's half. ``memory.arrays`` is changed only when an update was made.
-
-    Raises:
-        Refused: the request fails a check; the data has not been touched.
-    """
-    steps = contribution(request, memory=memory, algorithm=algorithm, plan=plan, summing=summing)
-    return carry_out(steps, brand)
-
-
 def contribution(
     request: Request,
     *,
@@ -107,8 +87,10 @@ def contribution(
 ) -> Generator[Ask, Answer, Reply]:
     """The brand's half as it waits for answers, so that a runtime can answer many brands at once.
 
+    ``memory.arrays`` is changed only when an update was made.
+
     Raises:
-        Refused: as :func:`contribute`.
+        Refused: the request fails a check; the data has not been touched.
     """
     if (reply := summing.answer(request, memory)) is not None:  # key agreement, unmasking
         return reply
@@ -117,20 +99,6 @@ def contribution(
     reply = summing.protect(request, update, memory)  # 6 protect
     memory.arrays = kept
     return reply
-
-
-T = TypeVar("T")
-
-
-def carry_out(asking: Generator[Ask, Answer, T], brand: Brand) -> T:
-    """Answer asks one by one until there are no more; what is returned then."""
-    try:
-        ask = next(asking)
-        while True:
-            ask = asking.send(brand.answer(ask))
-    except StopIteration as finished:
-        done: T = finished.value
-        return done
 
 
 def rehearse(algorithm: Algorithm, state: Arrays) -> tuple[Ask, ...]:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import TypeVar
+
 import numpy as np
 import pandas as pd
 import torch
@@ -9,10 +12,10 @@ import torch
 from clients.node import BrandNode
 from fl.algorithms.fedavg import FedAvg
 from fl.algorithms.query import evaluation
-from fl.contracts import Algorithm, Examples, PrivacyPlan, SecureSum, Task
+from fl.contracts import Algorithm, Brand, Examples, PrivacyPlan, SecureSum, Task
 from fl.data.schema import Category, Hashed, Number, Schema
 from fl.data.schema import Text as TextColumn
-from fl.doors import Training
+from fl.doors import Answer, Ask, Training
 from fl.federation.inprocess import InProcessFederation
 from fl.models import MODELS
 from fl.models.grams import GramsModel
@@ -136,3 +139,17 @@ def first_params(of: Task) -> dict[str, np.ndarray]:
     from fl.models.parameters import parameters
 
     return dict(parameters(of.model(torch.Generator().manual_seed(0))))
+
+
+T = TypeVar("T")
+
+
+def carry_out(asking: Generator[Ask, Answer, T], brand: Brand) -> T:
+    """Answer asks one by one until there are no more; what is returned then."""
+    try:
+        ask = next(asking)
+        while True:
+            ask = asking.send(brand.answer(ask))
+    except StopIteration as finished:
+        done: T = finished.value
+        return done

@@ -13,7 +13,7 @@ from fl.contracts import Algorithm, Memory, Request
 from fl.doors import Personal, Query
 from fl.errors import Code
 from fl.privacy import NoPrivacy, PlainSum
-from fl.round import contribute, coordinate, rehearse
+from fl.round import contribution, coordinate, rehearse
 from tests import worlds
 
 CASES = [
@@ -112,12 +112,14 @@ def test_memory_is_kept_only_when_an_update_was_made() -> None:
 
     brand = LocalBrand("b0", node.splits, task, node.plan, node.training, 0, "t")
     with pytest.raises(ValueError, match="after the data"):
-        contribute(
-            Request("train", 1, worlds.first_params(task)),
-            brand=brand,
-            memory=memory,
-            algorithm=Broken(),
-            plan=node.plan,
-            summing=node.summing,
+        worlds.carry_out(
+            contribution(
+                Request("train", 1, worlds.first_params(task)),
+                memory=memory,
+                algorithm=Broken(),
+                plan=node.plan,
+                summing=node.summing,
+            ),
+            brand,
         )
     assert list(memory.arrays) == ["kept"]

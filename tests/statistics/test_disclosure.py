@@ -26,10 +26,11 @@ from fl.privacy import CustomerPrivacy, NoPrivacy, PlainSum, Plan
 from fl.privacy.parameters import SOURCES
 from fl.privacy.releases import Release, fewest, refuse_differencing
 from fl.privacy.secagg import BrandAgg
-from fl.round import carry_out, states
+from fl.round import states
 from fl.seeds import numpy_generator
 from fl.tasks.records import Segments
 from fl.tasks.statistics import Statistics
+from tests.worlds import carry_out
 
 KINDS = ("new", "old")
 TESTS = SOURCES[1]  # predictable: its name says so in every report
