@@ -100,7 +100,7 @@ def quarantine(folder: DataFolder, batch: Batch, *, reading: bool = True) -> lis
     for table in batch.tables:
         if table.rejected.empty:
             continue
-        path = place / f"{table.name}.csv"
+        path = place / f"{table.name.removesuffix('.csv')}.csv"  # events of lines.csv are one too
         rows = table.rejected.copy()
         rows.insert(0, "row", rows.index + 1)
         first = ["row", REASONS, *(c for c in rows.columns if c not in ("row", REASONS))]

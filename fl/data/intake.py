@@ -55,7 +55,7 @@ class Asked:
 
 
 def sizes(mapped: Mapped, reader: Reader) -> dict[str, int]:
-    """Rows of every table, without reading them: what tells whether there is anything new."""
+    """Rows of every table, counted and not read: what tells whether there is anything new."""
     return {name: reader.count(table) for name, table in _tables(mapped)}
 
 

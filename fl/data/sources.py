@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
 
 from fl.errors import InputError
 
+_CHUNK = 100_000  # rows that are counted at a time
 _SEPARATORS = ",;\t|"
 _NOTHING = ("NA", "N/A", "n/a", "<NA>", "NaN", "nan", "NULL", "Null", "null", "None")
 
@@ -37,21 +39,73 @@ def read(
     if isinstance(source, pd.DataFrame):
         return source.reset_index(drop=True)
     path = Path(source)
-    if not path.is_file():
-        raise InputError(field, f"no file {str(path)!r}", "check the path and its spelling")
-    try:
-        parquet = path.suffix.lower() == ".parquet"
-        table = _parquet(path, text) if parquet else _csv(path, field, text)
-    except (ValueError, csv.Error, UnicodeDecodeError, OSError) as error:
-        first = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise InputError(
-            field, f"cannot read {path.name!r} as a table: {first}", "check the file's format"
-        ) from error
+    with _told(path, field):
+        table = _parquet(path, text) if _is_parquet(path) else _csv(path, field, text)
     if table.empty and not empty:
         raise InputError(
             field, f"{path.name!r} has no rows", "give a file with data below a header"
         )
     return table
+
+
+def column_names(path: Path, field: str = "data.path") -> tuple[str, ...]:
+    """What the columns of a file are called, in order; no row is read.
+
+    Raises:
+        InputError: as :func:`read`, as far as the header shows it.
+    """
+    with _told(path, field):
+        if _is_parquet(path):
+            from pyarrow import parquet
+
+            schema = parquet.read_schema(path)
+            return tuple(map(str, schema.empty_table().to_pandas().columns))
+        return tuple(_header(path, field)[1])
+
+
+def row_count(path: Path, field: str = "data.path") -> int:
+    """How many rows :func:`read` would give; of a CSV file only one column becomes cells.
+
+    Raises:
+        InputError: no such file, another ending, or no table in it.
+    """
+    with _told(path, field):
+        if _is_parquet(path):
+            from pyarrow import parquet
+
+            return int(parquet.read_metadata(path).num_rows)
+        separator, columns = _header(path, field)
+        parts = pd.read_csv(
+            path,
+            sep=separator,
+            encoding="utf-8-sig",
+            skipinitialspace=True,
+            names=columns,
+            header=0,
+            usecols=[0],
+            dtype=str,
+            chunksize=_CHUNK,
+        )
+        with parts:
+            return sum(map(len, parts))
+
+
+@contextmanager
+def _told(path: Path, field: str) -> Iterator[None]:
+    """What is wrong with a file, as ``InputError``."""
+    if not path.is_file():
+        raise InputError(field, f"no file {str(path)!r}", "check the path and its spelling")
+    try:
+        yield
+    except (ValueError, csv.Error, UnicodeDecodeError, OSError) as error:
+        first = str(error).splitlines()[0] if str(error) else type(error).__name__
+        raise InputError(
+            field, f"cannot read {path.name!r} as a table: {first}", "check the file's format"
+        ) from error
+
+
+def _is_parquet(path: Path) -> bool:
+    return path.suffix.lower() == ".parquet"
 
 
 def _parquet(path: Path, text: Sequence[str]) -> pd.DataFrame:
@@ -99,7 +153,8 @@ def filed(folder: str, file: str, title: str, publisher: str) -> Path:
     return path
 
 
-def _csv(path: Path, field: str, text: Sequence[str]) -> pd.DataFrame:
+def _header(path: Path, field: str) -> tuple[str, list[str]]:
+    """The separator of a CSV file, and the names of its columns without spaces around them."""
     if path.suffix.lower() not in (".csv", ".tsv", ".txt", ".data"):
         raise InputError(
             field, f"{path.name!r} is neither CSV nor Parquet", "convert it to .csv or .parquet"
@@ -107,7 +162,8 @@ def _csv(path: Path, field: str, text: Sequence[str]) -> pd.DataFrame:
     with path.open(encoding="utf-8-sig", newline="") as file:
         separator = max(_SEPARATORS, key=file.readline().count)
         file.seek(0)
-        lines = (cells for cells in csv.reader(file, delimiter=separator) if cells)
+        cells = csv.reader(file, delimiter=separator, skipinitialspace=True)
+        lines = (line for line in cells if line)
         heads, first = [name.strip() for name in next(lines, [])], next(lines, [])
     names = [name or f"Unnamed: {i}" for i, name in enumerate(heads)]
     if repeated := [name for name in names if names.count(name) > 1]:  # pandas would rename one
@@ -118,13 +174,18 @@ def _csv(path: Path, field: str, text: Sequence[str]) -> pd.DataFrame:
             f"the rows of {path.name!r} have more cells than its header",
             "name every column, or remove the separators at the ends of rows",
         )
+    return separator, names
+
+
+def _csv(path: Path, field: str, text: Sequence[str]) -> pd.DataFrame:
+    separator, names = _header(path, field)
     rows = pd.read_csv(
         path,
         sep=separator,
         encoding="utf-8-sig",
         skipinitialspace=True,
         low_memory=False,
-        names=names,  # without the spaces that a header may have around them
+        names=names,
         header=0,
         dtype=dict.fromkeys((name for name in names if name in text), str),
         keep_default_na=False,  # NA may be a region, Null a family's name

@@ -11,7 +11,7 @@ from typing import Protocol
 
 import pandas as pd
 
-from fl.data.sources import read
+from fl.data.sources import column_names, read, row_count
 from fl.errors import InputError
 
 
@@ -22,7 +22,7 @@ class Reader(Protocol):
         """The table's columns; raises ``InputError`` where there is no such table."""
 
     def count(self, table: str) -> int:
-        """Its number of rows."""
+        """Its number of rows, as :meth:`read` would give them."""
 
     def read(self, table: str, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
         """All rows, these columns, in this order; no rows give an empty frame.
@@ -85,26 +85,10 @@ class _FileReader:
     folder: Path
 
     def columns(self, table: str) -> tuple[str, ...]:
-        path = self._path(table)
-        if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet as parquet
-
-            try:
-                return tuple(parquet.read_schema(path).names)
-            except (ValueError, OSError) as error:
-                raise _unreadable(table) from error
-        return tuple(map(str, self._table(table).columns))
+        return tuple(map(str.strip, column_names(self._path(table), f"mapping, table {table}")))
 
     def count(self, table: str) -> int:
-        path = self._path(table)
-        if path.suffix.lower() == ".parquet":
-            import pyarrow.parquet as parquet
-
-            try:
-                return int(parquet.read_metadata(path).num_rows)
-            except (ValueError, OSError) as error:
-                raise _unreadable(table) from error
-        return len(self._table(table))
+        return row_count(self._path(table), f"mapping, table {table}")
 
     def read(self, table: str, columns: Sequence[str], text: Sequence[str] = ()) -> pd.DataFrame:
         rows = self._table(table, text)
@@ -132,9 +116,3 @@ class _FileReader:
                 f"did you mean {near[0]!r}" if near else "correct the name",
             )
         return path
-
-
-def _unreadable(table: str) -> InputError:
-    return InputError(
-        f"mapping, table {table}", "is not a Parquet file", "check how it was written"
-    )

@@ -7,7 +7,9 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from fl.data.sources import data_folder, filed, read
+from fl.data import sources
+from fl.data.sources import column_names, data_folder, filed, read, row_count
+from fl.data.sources_files import Files
 from fl.data.table import Table
 from fl.errors import InputError
 
@@ -43,6 +45,48 @@ def test_parquet_and_a_frame_give_the_same_rows(tmp_path: Path) -> None:
 def test_a_table_of_one_column_is_a_table(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("age\n31\n42\n")
     assert read(tmp_path / "a.csv").to_dict("list") == {"age": [31, 42]}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "id,note\n1,a\n2,b\n",
+        "id,note\r\n1,a\r\n2,b",
+        '\ufeff id ; "no;te" \n1;"two\nlines"\n\n2;""\n  \n;\n',
+        "id\n1\n\n2\n3\n4\n5\n",
+        "id\tnote\n1\tNA\n",
+        "id,note\n",
+    ],
+)
+def test_names_and_number_of_rows_are_those_that_reading_gives(
+    text: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sources, "_CHUNK", 2)
+    path = tmp_path / "a.csv"
+    path.write_bytes(text.encode())
+    rows = read(path, empty=True)
+    assert column_names(path) == tuple(rows.columns)
+    assert row_count(path) == len(rows)
+
+
+def test_a_parquet_file_s_index_is_none_of_its_columns(tmp_path: Path) -> None:
+    path = tmp_path / "a.parquet"
+    ROWS.rename(columns={"age": " age "}).set_axis([7, 3]).to_parquet(path)
+    assert column_names(path) == tuple(read(path).columns) == (" age ", "city", "spend")
+    assert row_count(path) == 2
+    with Files().open(tmp_path) as reader:
+        names = reader.columns("a.parquet")
+        assert names == ("age", "city", "spend")
+        assert len(reader.read("a.parquet", names)) == reader.count("a.parquet") == 2
+
+
+def test_names_are_read_from_the_header_alone(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_bytes(b"id,city\n" + b"1,Ulm\n" * 100_000 + b"2,K\xf6ln\n")
+    assert column_names(path) == ("id", "city")
+    for whole in (read, row_count):
+        with pytest.raises(InputError, match=r"cannot read 'a\.csv' as a table"):
+            whole(path)
 
 
 BAD = {

@@ -102,7 +102,7 @@ def test_rejected_rows_are_kept_with_reasons_for_the_owner_alone(tmp_path: Path)
     lines.loc[6, "customer_no"] = None
     folder = made(tmp_path, {"lines.csv": lines})
     reading = taken(folder)
-    rejected = quarantined(folder, "events.lines.csv")
+    rejected = quarantined(folder, "events.lines")
     reasons = dict(zip(rejected["row"].astype(int), rejected["reasons"], strict=True))
     assert reasons == {
         1: "amount is no finite number",
@@ -114,7 +114,8 @@ def test_rejected_rows_are_kept_with_reasons_for_the_owner_alone(tmp_path: Path)
         7: "customer is empty",
     }
     assert rejected["amount"].iloc[0] == "'=1+1", "a spreadsheet would run the cell"
-    path = folder.file("quarantine", "events.lines.csv.csv")
+    path = folder.file("quarantine", "events.lines.csv")
+    assert {p.name for p in path.parent.iterdir()} == {"events.lines.csv"}
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
     assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
     table = next(t for t in reading.batch.tables if t.name == "events.lines.csv")
@@ -157,7 +158,7 @@ def test_too_many_rejected_rows_stop_the_run_after_the_quarantine_is_written(
         taken(folder)
     assert "amount is no finite number" in str(raised.value)
     assert "secret-cell" not in str(raised.value)
-    assert len(quarantined(folder, "events.lines.csv")) == len(lines.loc[::5])
+    assert len(quarantined(folder, "events.lines")) == len(lines.loc[::5])
 
 
 def test_duplicated_customers_are_not_believed_unless_they_are_equal(tmp_path: Path) -> None:
@@ -171,7 +172,7 @@ def test_duplicated_customers_are_not_believed_unless_they_are_equal(tmp_path: P
         (CUSTOMERS + 1, "repeats a row (customer)"),
         (CUSTOMERS + 2, "another row has the same customer and other cells"),
     ]
-    lost = quarantined(folder, "events.lines.csv")
+    lost = quarantined(folder, "events.lines")
     assert set(lost["customer"]) == {"00002"}
 
 
