@@ -31,7 +31,7 @@ From zero to the first round
   fl-node check    data, policy, certificates, clock
   fl-node start    run the node
   fl-node approve  agree to a run            (where the policy asks for a person)
-  fl-node status   runs, rounds, budget left
+  fl-node status   runs, answers, budget left
 
 With your own data and a model, at any time
   fl-node preview  your features, for your own eyes

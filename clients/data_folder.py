@@ -2,7 +2,8 @@
 
 - ``mapping.toml``      what the tables mean (the data steward's)
 - ``identifiers.key``   32 random bytes under which identifiers are hashed
-- ``data/state.json``   what the last accepted reading was like: counts, shares, no row
+- ``data/state.json``   what the last reading that was noted was like (by ``fl-node refresh``, a
+  first run or ``check --accept-shorter``; others note nothing): counts, shares, no row
 - ``data/quarantine/``  rejected rows with their reasons, one CSV per table, of the last reading
 - ``data/manual/``      sheets of the manual check, and its last verdict
 - ``data/handed_over.parquet``, ``data/outcomes.parquet``  who was handed over, and what came of it

@@ -14,6 +14,7 @@ import pandas as pd
 from clients.data_folder import DataFolder, quarantine, unquoted
 from fl.data.consistency import Batch, Limits, unique
 from fl.data.contract import Checked, Field, by_clocks, check_fields, fresh
+from fl.data.mapping import Mapped
 from fl.data.sources import read
 from fl.errors import InputError
 from fl.report.files import atomic_write
@@ -26,6 +27,23 @@ _FIELDS = {
     "outcome": Field("text", required=True, values=("0", "1")),
     "date": Field("time", required=True),
 }
+
+
+def require_names(mapped: Mapped) -> None:
+    """Refuse to hand over, or to take outcomes, where a customer is called by the row's number.
+
+    After the next export that number is another row's, and its outcome would be taken for theirs.
+
+    Raises:
+        InputError: rows name no customer.
+    """
+    if mapped.rows is not None and not mapped.rows.customer:
+        raise InputError(
+            "mapping, rows.customer",
+            "is empty, and the number of a row, which changes with every export, is no name under "
+            "which a customer is handed over and an outcome comes back",
+            "name the column of the customer, or score without teams and outcomes",
+        )
 
 
 def handed_over(folder: DataFolder) -> pd.DataFrame:

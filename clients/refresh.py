@@ -1,7 +1,7 @@
 """When a node reads its data again, what has changed since the model was made, and what it offers.
 
-State in, state out: ``data/state.json`` holds counts, shares and figures of the last accepted
-reading and of the one the current model was made on; no row. It never leaves the brand.
+State in, state out: ``data/state.json`` holds counts, shares and figures of the last reading that
+was noted here and of the one the current model was made on; no row. It never leaves the brand.
 
 An **offer** to take part in a new training is one bit that depends on customers' data, and no
 counted door covers it. So a node only notes it for its people; whether it is told to a coordinator,
@@ -62,7 +62,7 @@ class Fit:
 
 @dataclass(frozen=True, slots=True)
 class DataState:
-    """What a node knows of its last accepted reading.
+    """What a node knows of the last reading that it noted; previews and scores note nothing.
 
     Attributes:
         read_at: when, ISO 8601, UTC.

@@ -27,11 +27,12 @@ def _options(parser: argparse.ArgumentParser) -> None:
 def _act(asked: argparse.Namespace) -> int:
     from clients.brand_data import DataFolder, now
     from clients.data_check import batch_lines
-    from clients.outcomes import accept
+    from clients.outcomes import accept, require_names
     from fl.data.consistency import Batch
 
     folder = DataFolder(asked.home)
     mapped = folder.site().mapped
+    require_names(mapped)
     checked = accept(folder, asked.file, now(), mapped.limits, mapped.zone)
     sys.stdout.write("".join(f"{line}\n" for line in batch_lines(Batch((checked,)))))
     return 0

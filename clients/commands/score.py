@@ -41,7 +41,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 def _act(asked: argparse.Namespace) -> int:
     from clients.brand_data import DataFolder, now, read
-    from clients.outcomes import accept
+    from clients.outcomes import accept, require_names
     from clients.received import find
     from clients.score import keep_list, known, score, to_score, usable, write
     from fl.data.handover import nobody_has, parse
@@ -56,6 +56,8 @@ def _act(asked: argparse.Namespace) -> int:
     teams = tuple(map(parse, asked.team)) or site.mapped.teams
     if asked.list is not None and not teams:
         raise InputError("--list", "no team takes anybody", "give --team NAME=CAPACITY")
+    if teams or asked.outcomes is not None:
+        require_names(site.mapped)
     for path in (asked.out, asked.list):
         usable(path)
     if asked.outcomes is not None:

@@ -1,4 +1,4 @@
-"""``fl-node status``: runs, rounds and the budget that is left, from this node's own files."""
+"""``fl-node status``: runs, answers and the budget that is left, from this node's own files."""
 
 from __future__ import annotations
 
@@ -54,4 +54,4 @@ def _data(home: Home) -> str:
     return text + "".join(f"  offers to train again: {reason}\n" for reason in state.offer)
 
 
-COMMAND = Command("status", "runs, rounds, budget left", ABOUT, no_options, _act)
+COMMAND = Command("status", "runs, answers, budget left", ABOUT, no_options, _act)

@@ -208,11 +208,11 @@ def _times(cells: pd.Series, empty: Mask, time_format: str, zone: str) -> tuple[
         offset = np.full(len(cells), isinstance(cells.dtype, pd.DatetimeTZDtype))
         times = pd.to_datetime(cells, utc=True)
     else:
-        texts = as_text(cells)
+        written = as_text(cells)
         if not time_format:  # digits alone: seconds? days? 20240131? Nobody said
-            texts = texts.where(~texts.str.fullmatch("[0-9]+").fillna(False).astype(bool))
-        offset = texts.str.contains(_OFFSET, regex=True).fillna(False).to_numpy(bool)
-        times = pd.to_datetime(texts, errors="coerce", utc=True, format=time_format or "ISO8601")
+            written = written.where(~written.str.fullmatch("[0-9]+").fillna(False).astype(bool))
+        offset = written.str.contains(_OFFSET, regex=True).fillna(False).to_numpy(bool)
+        times = pd.to_datetime(written, errors="coerce", utc=True, format=time_format or "ISO8601")
     times = times.dt.tz_localize(None).astype("datetime64[s]")
     times = times.where(~offset, by_clocks(times, zone).astype("datetime64[s]"))
     return times, ~empty & times.isna().to_numpy(bool)

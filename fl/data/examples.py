@@ -31,8 +31,10 @@ class Made:
 
     Attributes:
         rows: features, and the label where there is one; index 0 to n - 1.
-        customer: int64 ``[n]``, equal for the rows of one customer, the same at every reading.
-        name: text ``[n]``: how the brand itself calls the row's customer. Never leaves.
+        customer: int64 ``[n]``, equal for the rows of one customer; the same at every reading,
+            but where finished examples name no customer: there it is the row's place in this one.
+        name: text ``[n]``: how the brand itself calls the row's customer, or the row's number where
+            it names none. Never leaves.
         cutoff: features are from before it; None for finished examples.
     """
 

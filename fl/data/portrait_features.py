@@ -74,8 +74,9 @@ class _Lines:
     """Purchase lines as arrays, and the orders they make up.
 
     Attributes:
+        lines: as they were given; their categories and channels are coded where they are used.
+        customers: how many there are.
         customer, age, amount, discount, quantity: of each line; age in days, > 0.
-        category, channel: raw frames' columns are coded later; here the lines themselves.
         order: of each line, the number of its order.
         who, when, cut: of each order: customer, age of its newest line, discount.
     """

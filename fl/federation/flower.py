@@ -6,7 +6,8 @@ reply; so this polls by itself, matches replies by the message they answer (the 
 for a dead node comes from another address), and a bad or missing reply is an absence.
 
 A brand that stays silent is sent the same request again now and then: its process may have been
-lost with it. A node answers a repeated request from its memory (``clients/steps.py``).
+lost with it. A node answers a repeated step of a round from its memory (``clients/steps.py``);
+offers, beginnings and endings are carried out again, which changes nothing.
 """
 
 from __future__ import annotations

@@ -101,6 +101,32 @@ def test_score_hands_over_takes_outcomes_and_calibrates(
     assert "labelled rows" in said
 
 
+def test_rows_that_name_no_customer_are_scored_and_not_handed_over(
+    home: DataFolder, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """After the next export row 7 is somebody else, and would be given row 7's outcome."""
+    schema = Schema((Number("age", 0, 100),), "converted")
+    start = parameters(Additive().build(schema, torch_generator(0, "m")))
+    params = {n: a.astype("float32") for n, a in start.items()}
+    save(home.home / "runs" / "ages.abc", Received(schema, Additive(), params, "ages"))
+    source = '[source]\nname = "files"\nfolder = "tables"\n'
+    home.mapping.write_text(source + '[rows]\ntable = "ages.csv"\n')
+    pd.DataFrame({"age": range(20, 60)}).to_csv(home.home / "tables" / "ages.csv", index=False)
+    out, back = tmp_path / "all.csv", tmp_path / "back.csv"
+    back.write_text("customer,outcome,date\n7,1,2026-06-02\n")
+    assert run(home, "score", "ages", "--out", out) == 0
+    assert len(pd.read_csv(out)) == 40
+    for refused in (
+        ("score", "ages", "--out", out, "--team", "calls=5"),
+        ("score", "ages", "--out", out, "--outcomes", back),
+        ("outcomes", back),
+    ):
+        assert run(home, *refused) == 2
+        assert "mapping, rows.customer: is empty" in capsys.readouterr().err
+    assert not home.file("handed_over.parquet").exists()
+    assert not home.file("outcomes.parquet").exists()
+
+
 @pytest.mark.parametrize(
     ("arguments", "problem"),
     [
