@@ -13,7 +13,7 @@ Suffixes of tensor names: ``_b`` example of a batch, ``_f`` numeric feature, ``_
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Protocol, Self, TypeVar
 
@@ -29,6 +29,7 @@ from fl.events import PrivacyEvent
 
 if TYPE_CHECKING:
     import pandas as pd
+    from _typeshed import DataclassInstance
 
     from fl.data.schema import Schema
 
@@ -125,6 +126,19 @@ class Rows(Protocol):
 
 
 R = TypeVar("R", bound=Rows)
+D = TypeVar("D", bound="DataclassInstance")
+
+
+def each(rows: D, change: Callable[[Tensor], Tensor]) -> D:
+    """The rows of a dataclass of tensors with ``change`` applied to every field."""
+    made: Callable[..., D] = type(rows)
+    return made(*(change(getattr(rows, f.name)) for f in fields(rows)))
+
+
+def joined(parts: Sequence[D]) -> D:
+    """All rows of dataclasses of tensors, in order."""
+    made: Callable[..., D] = type(parts[0])
+    return made(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(parts[0])))
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,16 +162,11 @@ class Examples:
 
     def rows(self, index: Tensor) -> Examples:
         """The rows at ``index`` (int64), in that order."""
-        return Examples(self.x_bf[index], self.c_bg[index], self.y_b[index], self.customer_b[index])
+        return each(self, lambda x: x[index])
 
     def span(self, start: int, stop: int) -> Examples:
         """The rows from ``start`` up to ``stop``, without copying."""
-        return Examples(
-            self.x_bf[start:stop],
-            self.c_bg[start:stop],
-            self.y_b[start:stop],
-            self.customer_b[start:stop],
-        )
+        return each(self, lambda x: x[start:stop])
 
     def renumbered(self, customer_b: Tensor) -> Examples:
         """The same rows under other numbers of customers."""
@@ -165,13 +174,7 @@ class Examples:
 
     def followed_by(self, others: Sequence[Examples]) -> Examples:
         """These rows, then those of ``others``, in order."""
-        parts = [self, *others]
-        return Examples(
-            torch.cat([p.x_bf for p in parts]),
-            torch.cat([p.c_bg for p in parts]),
-            torch.cat([p.y_b for p in parts]),
-            torch.cat([p.customer_b for p in parts]),
-        )
+        return joined([self, *others])
 
 
 def concatenate(parts: Sequence[R]) -> R:

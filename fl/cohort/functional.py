@@ -89,7 +89,7 @@ def functional_for(task: Any, model: nn.Module, rows: Any) -> Functional | str:
         return "rows are no dataclass of tensors"
     if any(type(m).__name__.startswith("Dropout") for m in model.modules()):
         return "the model draws random numbers"
-    few = type(rows)(*(part[:_TRIAL] for part in parts))
+    few = rows.span(0, _TRIAL)
     _stirred(model)
     if _mixes(task, model, few):
         return "a row's loss depends on the other rows of its batch"
@@ -125,12 +125,9 @@ def _mixes(task: Any, model: nn.Module, few: Any) -> bool:
     """Whether a row's loss is another beside other rows: batches of a block are filled up."""
     together = task.losses(copy.deepcopy(model), few).detach()
     try:
-        alone = [task.losses(copy.deepcopy(model), _row(few, i)).detach() for i in range(len(few))]
+        each = [few.span(i, i + 1) for i in range(len(few))]
+        alone = [task.losses(copy.deepcopy(model), row).detach() for row in each]
     except (RuntimeError, ValueError):  # batch normalisation refuses a single row
         return True
     away = float((together - torch.cat(alone)).abs().max())
     return not away <= _CLOSE * max(1.0, float(together.abs().max()))
-
-
-def _row(rows: Any, i: int) -> Any:
-    return type(rows)(*(getattr(rows, f.name)[i : i + 1] for f in fields(rows)))

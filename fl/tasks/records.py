@@ -11,11 +11,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
-import torch
 from torch import Tensor
 
 from fl.arrays import Array
-from fl.contracts import Floats, Ints
+from fl.contracts import Floats, Ints, each, joined
 from fl.data.columns import Category, Number, text_cells
 from fl.data.schema import numeric_cells
 from fl.errors import InputError
@@ -42,14 +41,11 @@ class Records:
 
     def rows(self, index: Tensor) -> Records:
         """The rows at ``index`` (int64), in that order."""
-        return Records(
-            self.x_bm[index], self.y_b[index], self.segment_b[index], self.customer_b[index]
-        )
+        return each(self, lambda x: x[index])
 
     def span(self, start: int, stop: int) -> Records:
         """The rows from ``start`` up to ``stop``, without copying."""
-        at = slice(start, stop)
-        return Records(self.x_bm[at], self.y_b[at], self.segment_b[at], self.customer_b[at])
+        return each(self, lambda x: x[start:stop])
 
     def renumbered(self, customer_b: Tensor) -> Records:
         """The same rows under other numbers of customers."""
@@ -57,13 +53,7 @@ class Records:
 
     def followed_by(self, others: Sequence[Records]) -> Records:
         """These rows, then those of ``others``, in order."""
-        parts = [self, *others]
-        return Records(
-            torch.cat([p.x_bm for p in parts]),
-            torch.cat([p.y_b for p in parts]),
-            torch.cat([p.segment_b for p in parts]),
-            torch.cat([p.customer_b for p in parts]),
-        )
+        return joined([self, *others])
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,7 +22,7 @@ import torch
 from torch import Tensor, nn
 
 from fl.arrays import Array, Arrays
-from fl.contracts import Floats, Ints, Limits
+from fl.contracts import Floats, Ints, Limits, each, joined
 from fl.data.columns import Number
 from fl.data.schema import Schema
 from fl.errors import InputError
@@ -55,14 +55,11 @@ class Portraits:
 
     def rows(self, index: Tensor) -> Portraits:
         """The rows at ``index`` (int64), in that order."""
-        return Portraits(
-            self.x_bf[index], self.before_bf[index], self.rules_br[index], self.customer_b[index]
-        )
+        return each(self, lambda x: x[index])
 
     def span(self, start: int, stop: int) -> Portraits:
         """The rows from ``start`` up to ``stop``, without copying."""
-        at = slice(start, stop)
-        return Portraits(self.x_bf[at], self.before_bf[at], self.rules_br[at], self.customer_b[at])
+        return each(self, lambda x: x[start:stop])
 
     def renumbered(self, customer_b: Tensor) -> Portraits:
         """The same rows under other numbers of customers."""
@@ -70,13 +67,7 @@ class Portraits:
 
     def followed_by(self, others: Sequence[Portraits]) -> Portraits:
         """These rows, then those of ``others``, in order."""
-        parts = [self, *others]
-        return Portraits(
-            torch.cat([p.x_bf for p in parts]),
-            torch.cat([p.before_bf for p in parts]),
-            torch.cat([p.rules_br for p in parts]),
-            torch.cat([p.customer_b for p in parts]),
-        )
+        return joined([self, *others])
 
 
 class Centres(nn.Module):
