@@ -22,7 +22,7 @@ import numpy as np
 import pytest
 
 from experiments.deployment.checks import audited, leaks
-from experiments.deployment.world import World, has_nginx, wait
+from experiments.deployment.world import MAPPING, World, has_nginx, wait
 from fl.arrays import from_bytes
 from fl.audit.verify import RunRow, audit_ledger
 from fl.errors import Code
@@ -520,25 +520,9 @@ def test_a_full_disk_makes_the_brand_absent_and_loses_nothing(place: World, tmp_
         place.ready()
 
 
-SQL = """\
-[source]
-name = "sql"
-url = "{url}"
-password_file = "password"
-
-[rows]
-table = "examples"
-label = "bought"
-customer = "customer"
-
-[limits]
-rejected_share = 0.05
-stale_days = 30
-shrink_share = 0.5
-wrong_share = 0.1
-
-[refresh]
-"""
+FILES = 'name = "files"\nfolder = "tables"'
+SQL = 'name = "sql"\nurl = "{url}"\npassword_file = "password"'
+MAPPED = MAPPING.replace(FILES, SQL).replace("examples.parquet", "examples")
 
 
 @pytest.mark.skipif(postgres.binaries() is None, reason=postgres.MISSING)
@@ -551,7 +535,7 @@ def test_a_database_that_is_down_at_start_or_in_mid_run_costs_rounds_never_the_r
         table(2).to_sql("examples", database.engine(), index=False)
         (home / "password").write_text(postgres.PASSWORD)
         (home / "password").chmod(0o600)
-        (home / "mapping.toml").write_text(SQL.format(url=database.url))
+        (home / "mapping.toml").write_text(MAPPED.format(url=database.url, label="bought"))
         try:
             database.stop()
             files = offer(place, 12)  # whoever failed is asked again after a pause
