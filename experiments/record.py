@@ -235,10 +235,10 @@ def taken_up(out: Path) -> float:
 
 def show(out: Path) -> None:
     """The tables of a finished run, and where its report is."""
-    from fl.report.table import output, terminal
+    from fl.report.terminal import output, show_run
 
     run = json.loads((out / "run.json").read_text())
-    terminal(output(100), from_json(out / "results.json"), run)
+    show_run(output(100), from_json(out / "results.json"), run)
     sys.stdout.write(f"{run['seconds']:.0f} s. Report: {out / 'report.html'}\n")
 
 

@@ -24,16 +24,7 @@ from fl.report.files import atomic_write
 from fl.report.html import document, section_figure, section_table
 from fl.report.plots import Plot, canvas, draw, style
 from fl.report.rows import MEAN, Row, from_json
-from fl.report.table import (
-    DASH,
-    Table,
-    arm_label,
-    main_metric,
-    metric_label,
-    output,
-    print_tables,
-    spread,
-)
+from fl.report.table import DASH, Table, arm_label, main_metric, metric_label, spread
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +83,8 @@ class Sweep:
 
     def finish(self) -> InputError | None:
         """Write and show the summary; what to tell of failures, if there were any."""
+        from fl.report.terminal import output, show_tables
+
         if self.root is None:
             return None
         self.root.mkdir(parents=True, exist_ok=True)
@@ -107,7 +100,7 @@ class Sweep:
             *([section_figure(plot)] if plot else []),
         ]
         atomic_write(self.root / "sweep.html", document(title, sections).encode())
-        print_tables(output(110), tables)
+        show_tables(output(110), tables)
         sys.stdout.write(f"Summary: {self.root / 'sweep.html'}\n")
         failed = [o for o in self.outcomes if o.error]
         if not failed:

@@ -35,7 +35,7 @@ def _act(asked: argparse.Namespace) -> int:
     from fl.data.portrait_features import population_shares
     from fl.data.schema import Schema
     from fl.data.summary import guessed, summarise
-    from fl.report.table import output
+    from fl.report.terminal import output
 
     folder = DataFolder(asked.home)
     schema = None if asked.model is None else find(asked.home, asked.model).schema

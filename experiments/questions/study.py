@@ -26,7 +26,7 @@ from fl.errors import InputError
 from fl.events import to_json as to_event
 from fl.privacy import Plan
 from fl.privacy.calibration import require_delta
-from fl.report.answers import Block, shown_tables, write_answers
+from fl.report.answers import Block, write_answers
 from fl.report.files import atomic_write
 from fl.report.rows import Row, from_json, to_json
 from fl.report.table import Table
@@ -138,8 +138,11 @@ def resume(how: Inquiry, out: Path, beside: Beside) -> None:
 
 def show(out: Path, kept: Mapping[str, Any]) -> None:
     """The tables of a finished run, and where its report is."""
+    from fl.report.terminal import output, show_answer
+
     tables = [Table(t["title"], t["header"], t["lines"], t["note"]) for t in kept["tables"]]
-    shown_tables(tables, from_json(out / "results.json"), kept)
+    rows, answer = from_json(out / "results.json"), str(kept.get("answer") or "")
+    show_answer(output(110), tables, answer, rows, kept)
     sys.stdout.write(f"{kept['seconds']:.0f} s. Report: {out / 'report.html'}\n")
 
 

@@ -14,7 +14,7 @@ from fl.report.files import atomic_write
 from fl.report.html import about, details, document, privacy_box, section_figure, section_table
 from fl.report.plots import Plot
 from fl.report.rows import Row
-from fl.report.table import Table, output, print_answer, print_tables
+from fl.report.table import Table
 from fl.report.utility import all_statements
 
 
@@ -58,13 +58,6 @@ def page(blocks: Sequence[Block], rows: Sequence[Row], run: Mapping[str, object]
     return document(
         title, (_header(title, rows, run), *map(_block, blocks), statements, about(run))
     )
-
-
-def shown_tables(tables: Sequence[Table], rows: Sequence[Row], run: Mapping[str, object]) -> None:
-    """Write tables, the answer and the privacy line to standard output."""
-    console = output(110)
-    print_tables(console, tables)
-    print_answer(console, str(run.get("answer") or ""), rows, run)
 
 
 def _header(title: str, rows: Sequence[Row], run: Mapping[str, object]) -> str:

@@ -1,6 +1,6 @@
-"""The result tables and the one-sentence answer: the same words in terminal, README and report.
+"""The result tables and the one-sentence answer: the same words in terminal and report.
 
-A :class:`Table` is text in cells, shown by :func:`terminal` (rich) and ``fl/report/html.py``.
+A :class:`Table` is text in cells, shown by ``fl/report/terminal.py`` and ``fl/report/html.py``.
 ``rows`` are those of one run. ``gains`` is ``run.json``'s entry of that name
 (:func:`fl.report.rows.gains`): differences of arms, paired by seed, with their intervals.
 """
@@ -11,14 +11,10 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
-from typing import TYPE_CHECKING
 
 from fl.report.metrics import METRICS, NAN
 from fl.report.rows import MEAN, POOLED, TIER, WORST, Row
 from fl.report.values import mapping, real, sequence
-
-if TYPE_CHECKING:
-    from rich.console import Console
 
 ARMS: Mapping[str, tuple[str, str]] = MappingProxyType(  # arm -> label, meaning; in display order
     {
@@ -213,58 +209,6 @@ def main_rows(rows: Sequence[Row], run: Mapping[str, object]) -> list[Row]:
     if any(r.epsilon is not None for r in own):
         return own  # else noise was stated, not epsilon, or more was booked than was planned
     return [r for r in rows if r.epsilon is None or r.privacy == label.split("-")[0] or not label]
-
-
-def terminal(console: Console, rows: Sequence[Row], run: Mapping[str, object]) -> None:
-    """Write the tables, the answer, the privacy line and its statement to a rich console."""
-    from rich.text import Text
-
-    from fl.report.recommended import recommending_table
-    from fl.report.utility import statement_lines, utility_table
-
-    more, gains = (recommending_table(run), utility_table(rows, run)), run.get("gains")
-    print_tables(console, (*_tables(rows := main_rows(rows, run), gains), *filter(None, more)))
-    print_answer(console, answer(rows, gains), rows, run)
-    for line in statement_lines(run):
-        console.print(Text(line))
-
-
-def output(width: int) -> Console:
-    """A rich console on standard output, ``width`` columns wide where that is no terminal."""
-    from rich.console import Console
-
-    found = Console()
-    return found if found.is_terminal else Console(width=width)
-
-
-def print_answer(
-    console: Console, text: str, rows: Sequence[Row], run: Mapping[str, object]
-) -> None:
-    """Write the answer and the privacy line to a rich console."""
-    from rich.text import Text
-
-    console.print(Text(text))
-    guaranteed, headline = privacy(rows, mapping(run.get("privacy")))
-    console.print(Text(headline, style="" if guaranteed else "bold yellow"))
-
-
-def print_tables(console: Console, tables: Iterable[Table]) -> None:
-    """Write tables to a rich console."""
-    from rich.table import Table as Rich
-    from rich.text import Text
-
-    for table in tables:
-        shown = Rich(title=table.title, caption=table.note, title_justify="left")
-        for place, name in enumerate(table.header):
-            shown.add_column(Text(name), justify="right" if place else "left")
-        for line in table.lines:
-            shown.add_row(*map(Text, line))  # a brand's name is not markup
-        console.print(shown)
-
-
-def _tables(rows: Sequence[Row], gains: object) -> list[Table]:
-    tiers = tier_table(rows, gains)
-    return [results(rows), *([tiers] if tiers else [])]
 
 
 def spread(row: Row | None) -> str:

@@ -18,7 +18,8 @@ from fl.report.html import OFFLINE, page, write_report
 from fl.report.metrics import METRICS
 from fl.report.plots import STYLE, all_plots
 from fl.report.rows import Row, Setting, Values, gains, summarise
-from fl.report.table import answer, number, privacy, results, terminal, tier_table
+from fl.report.table import answer, number, privacy, results, tier_table
+from fl.report.terminal import show_run
 
 EVIL = '<script>alert(1)</script> & "Söhne" $x$ | [red]'
 BRANDS = ("north", "south", EVIL)
@@ -257,7 +258,7 @@ def test_the_answer_tells_a_loss() -> None:
 
 def test_tables_are_the_same_everywhere() -> None:
     file, run = io.StringIO(), {"gains": GAINS}
-    terminal(Console(file=file, width=200), ROWS, run)
+    show_run(Console(file=file, width=200), ROWS, run)
     for text in (file.getvalue(), unescape(page(ROWS, run))):
         for cell in ("Federated", "0.742 ± 0.005", "+0.040 [+0.040, +0.040]", "small", "large"):
             assert cell in text
