@@ -17,7 +17,8 @@ MODEL is a folder (of a run of fl-run, or of a received model) or the name of a 
 
 Teams are [[teams]] of mapping.toml, or --team NAME=CAPACITY here. The list of those handed over is
 kept; when their outcomes come back (customer, outcome, date), give them with --outcomes or to
-fl-node outcomes, and later scores are calibrated on them.
+fl-node outcomes, and later scores are calibrated on them. Both need a name of each customer: rows
+whose mapping names no column of the customer are scored only.
 
 Reasons say what a feature adds to the log odds against your average customer: "orders = 12
 (+0.80)". They are exact for additive and logistic models, by occlusion for others.
