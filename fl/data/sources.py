@@ -49,7 +49,7 @@ def read(
 
 
 def column_names(path: Path, field: str = "data.path") -> tuple[str, ...]:
-    """What the columns of a file are called, in order; no row is read.
+    """What the columns of a file are called, in order; of a CSV file two lines are read.
 
     Raises:
         InputError: as :func:`read`, as far as the header shows it.
