@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.questions.catalog import STUDIES
@@ -19,6 +19,10 @@ from fl.privacy import SECURE_SUMS, Plan, Summing
 
 _TOGETHER = ("plans", "epsilons")
 _NEEDED = ("data", "partition", "task", "privacy", "secure_sum", "runtime", "seeds", *_TOGETHER)
+_TRAINS = (
+    *("model", "algorithm", "training", "tuning", "rounds", "evaluate_every", "arms"),
+    *("preparation", "by_epsilon"),
+)
 _CLEAR = "for the run's own guarantee alone, set plans=null epsilons=[]"
 
 
@@ -76,6 +80,23 @@ def inquiry(values: Values) -> Inquiry:
         seeds=seeds(values["seeds"]),
         values=values,
     )
+
+
+def idle(values: Values, overrides: Sequence[str]) -> list[str]:
+    """Which overrides of the command line play no part: a question counts, and trains nothing.
+
+    Args:
+        values: a resolved config that builds.
+        overrides: as given, such as ``training.epochs=2``.
+
+    >>> idle({"task": {"name": "statistics"}}, ["rounds=3", "seeds=1", "+training.epochs=2"])
+    ['rounds', 'training.epochs']
+    """
+    task = values["task"]
+    if not isinstance(task, Mapping) or task.get("name") not in STUDIES or task.get("learners"):
+        return []
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    return [key for key in keys if key.partition(".")[0] in _TRAINS]
 
 
 def _check(plan: Plan, summing: Summing) -> None:
