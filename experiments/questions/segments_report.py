@@ -13,6 +13,7 @@ from experiments.books import file_name
 from experiments.journal import Piece
 from experiments.questions.segments import SegmentStudy, best_centres
 from experiments.questions.study import Findings, Pieces, Tables
+from experiments.settings import epsilon_of
 from fl.contracts import Floats, Ints, Unit
 from fl.data.dataset import DataSet
 from fl.privacy import NoPrivacy, Plan
@@ -40,7 +41,7 @@ def findings(
     rows: list[Row] = []
     for label, plan in how.plans.items():
         rows += _rows(study, how, data, plan, task, pooled, pieces[label], exact=not rows)
-    label = _shown(how)
+    label = how.shown
     shown = pieces[label][first]
     centres = best_centres(shown)
     parts = task.read(np.asarray(shown.arrays["model/portrait"], np.float64))
@@ -65,13 +66,6 @@ def findings(
 def _rows_of(task: Segmentation, tables: Tables) -> Portraits:
     each = [task.examples(t.rows, t.customers, f"brand {b}") for b, t in tables.items()]
     return each[0].followed_by(each[1:])
-
-
-def _shown(how: Inquiry) -> str:
-    """The most exact private guarantee, if there is one."""
-    private = [n for n, plan in how.plans.items() if plan.unit is not Unit.NONE]
-    shared = [n for n in private if how.plans[n].name == "distributed"]
-    return [*shared, *private, *how.plans][0]
 
 
 # ------------------------------------------------------------------------------------------- rows
@@ -107,8 +101,7 @@ def _rows(
             made.setdefault((arm, "mean_square_distance"), []).append(float(square_b.mean()))
     pairs = [adjusted_rand_score(a, b) for a, b in itertools.combinations(assigned, 2)]
     made["federated", "stability"] = [float(np.mean(pairs))] if pairs else [float("nan")]
-    epsilon = None if plan.unit is Unit.NONE else getattr(plan, "epsilon", None)
-    kept = {"federated": (plan.name, epsilon), "pooled": (NoPrivacy().name, None)}
+    kept = {"federated": (plan.name, epsilon_of(plan)), "pooled": (NoPrivacy().name, None)}
     return [
         Row(
             how.experiment, data.name, study.name, "", "kmeans", *kept[arm], arm, "pooled",
@@ -220,9 +213,10 @@ def _agreement(rows: Sequence[Row], how: Inquiry) -> Table:
     found = {(r.privacy, r.epsilon, r.metric): r for r in rows if r.arm == "federated"}
     lines = []
     for label, plan in how.plans.items():
-        epsilon = None if plan.unit is Unit.NONE else getattr(plan, "epsilon", None)
         metrics = ("agreement", "stability", "mean_square_distance")
-        lines.append((label, *(spread(found.get((plan.name, epsilon, m))) for m in metrics)))
+        lines.append(
+            (label, *(spread(found.get((plan.name, epsilon_of(plan), m))) for m in metrics))
+        )
     exact = next((r for r in rows if r.arm == "pooled"), None)
     lines.append(("pooled rows, no privacy", "", "", spread(exact)))
     header = ("Guarantee", "Agreement with pooled", "Agreement of seeds", "Mean squared distance")
