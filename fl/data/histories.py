@@ -19,12 +19,14 @@ basket holds a single item teaches nothing about what follows and is left out.
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 
 from fl.data.schema import Category, Schema
@@ -156,6 +158,43 @@ def with_customers(rows: pd.DataFrame, least: int, split: str = "test") -> pd.Da
     tested = rows[rows[SPLIT] == "test"][BRAND]
     kept = rows[BRAND].isin(many.index[many]) & rows[BRAND].isin(tested)
     return rows[kept].reset_index(drop=True)
+
+
+def of_histories(schema: Schema) -> bool:
+    """Whether rows of this schema are histories: a catalogue and nothing else."""
+    return schema.label == SPLIT and [c.name for c in schema.codes] == [HISTORY] == [
+        c.name for c in schema.columns
+    ]
+
+
+def listed(cells: pd.Series) -> tuple[pd.Series, npt.NDArray[np.bool_]]:
+    """Cells as tuples of item names, and which of them are no list of items.
+
+    A list is one (of Parquet, of a database) or its text as JSON (in CSV); an empty cell is the
+    empty history. Names that are whole numbers become text.
+
+    >>> made, bad = listed(pd.Series(['["a", 7]', ["b"], None, "a b"]))
+    >>> made.tolist(), bad.tolist()
+    ([('a', '7'), ('b',), (), ()], [False, False, False, True])
+    """
+    found = [_items(cell) for cell in cells]
+    bad = np.array([items is None for items in found], np.bool_)
+    made: list[Items] = [items or () for items in found]
+    return pd.Series(made, cells.index, dtype=object), bad
+
+
+def _items(cell: Any) -> Items | None:
+    if isinstance(cell, str) and cell.strip():
+        try:
+            cell = json.loads(cell)
+        except ValueError:
+            return None
+    if not isinstance(cell, list | tuple | np.ndarray):
+        return () if isinstance(cell, str) or pd.isna(cell) else None
+    names = [x.item() if isinstance(x, np.generic) else x for x in cell]
+    if not all(isinstance(x, str | int) and not isinstance(x, bool) for x in names):
+        return None
+    return tuple(map(str, names))
 
 
 def catalogue_schema(items: Sequence[str]) -> Schema:
