@@ -173,7 +173,7 @@ def listed(cells: pd.Series) -> tuple[pd.Series, npt.NDArray[np.bool_]]:
     A list is one (of Parquet, of a database) or its text as JSON (in CSV); an empty cell is the
     empty history. Names that are whole numbers become text.
 
-    >>> made, bad = listed(pd.Series(['["a", 7]', ["b"], None, "a b"]))
+    >>> made, bad = listed(pd.Series(['["a", 7]', ["b"], None, '"a b"']))
     >>> made.tolist(), bad.tolist()
     ([('a', '7'), ('b',), (), ()], [False, False, False, True])
     """
@@ -186,9 +186,10 @@ def listed(cells: pd.Series) -> tuple[pd.Series, npt.NDArray[np.bool_]]:
 def _items(cell: Any) -> Items | None:
     if isinstance(cell, str) and cell.strip():
         try:
-            cell = json.loads(cell)
+            found = json.loads(cell)
         except ValueError:
             return None
+        cell = found if isinstance(found, list) else 0
     if not isinstance(cell, list | tuple | np.ndarray):
         return () if isinstance(cell, str) or pd.isna(cell) else None
     names = [x.item() if isinstance(x, np.generic) else x for x in cell]

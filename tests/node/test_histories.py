@@ -63,7 +63,7 @@ def test_lists_of_a_table_are_histories_to_train_on(table: str, tmp_path: Path) 
 
 
 def test_a_cell_that_is_no_list_is_set_aside_with_its_reason(tmp_path: Path) -> None:
-    cells = ['["i01", "i02"]', "i01 i02", "[1.5]", '["i03"]', "{}"]
+    cells = ['["i01", "i02"]', "i01 i02", "[1.5]", '["i03"]', '"i04"']
     rows = pd.DataFrame({"who": list("abcde"), "bought": cells})
     of = folder(tmp_path, rows, "h.csv")
     with pytest.raises(InputError, match="rejected_share"):
