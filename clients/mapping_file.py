@@ -41,6 +41,8 @@ folder = "tables"                 # relative to this file
 # customer = "customer_no"
 # [rows.columns]                  # the run's name = this table's column; others keep their name
 # age = "age_years"
+# history = "items"              # of task=preference: item names, oldest first, as a list or (CSV)
+#                                # as JSON, ["a", "b"]; no label: each follows the one before it
 
 # ... or customers and what they did, from which identities and portraits are made.
 [[customers]]

@@ -29,6 +29,10 @@ CATALOGUE = (
     "released. Which items exist is not protected: one that a single customer bought tells that "
     "somebody did. A list published without regard to purchases would tell nothing.",
 )
+BRANDS = (
+    "Which brands take part: those with enough customers, who were counted exactly, with all rows "
+    "in hand. A single customer can decide whether a brand is there.",
+)
 
 
 def statements(how: Settings, pieces: Mapping[int, Piece]) -> dict[str, dict[str, Any]]:
@@ -63,8 +67,10 @@ def _apart(pieces: Mapping[int, Piece], key: str) -> dict[int, Piece]:
 
 def uncovered(how: Settings) -> tuple[str, ...]:
     """What no guarantee covers because of this task and data."""
-    made = how.options.name == "preference"
-    return CATALOGUE if made and not getattr(how.source, "published_catalogue", False) else ()
+    if how.options.name != "preference":
+        return ()
+    made = () if getattr(how.source, "published_catalogue", False) else CATALOGUE
+    return (*made, *(BRANDS if getattr(how.source, "brands_by_size", False) else ()))
 
 
 def composed(how: Settings, pieces: Mapping[int, Piece], key: str) -> tuple[int, float] | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import pandas as pd
 
 from fl.data.consistency import (
@@ -22,7 +23,8 @@ from fl.data.consistency import (
     unique,
 )
 from fl.data.contract import Checked, Field, by_clocks, check_fields, fresh
-from fl.data.mapping import Customers, Events, Mapped
+from fl.data.histories import HISTORY, NEXT, SPLIT, listed, of_histories
+from fl.data.mapping import Customers, Events, Mapped, Rows
 from fl.data.schema import Number, Schema
 from fl.data.sources_files import Reader
 from fl.errors import InputError
@@ -104,6 +106,8 @@ def _rows(mapped: Mapped, reader: Reader, asked: Asked) -> Checked:
     rows, schema = mapped.rows, asked.schema
     if rows is None:
         raise ValueError("Expected a mapping with [rows].")
+    if schema is not None and of_histories(schema):
+        return _histories(mapped, rows, reader)
     there = reader.columns(rows.table)
     special = {"customer": rows.customer} if rows.customer else {}
     label = (schema.label if schema else rows.label) if rows.label else ""
@@ -124,6 +128,21 @@ def _rows(mapped: Mapped, reader: Reader, asked: Asked) -> Checked:
             values = schema.classes or (schema.positive, *schema.negative)
             fields[label] = Field("text", required=True, values=values)
     checked = _checked(mapped, "rows", table, fields)
+    return repeated(checked)
+
+
+def _histories(mapped: Mapped, rows: Rows, reader: Reader) -> Checked:
+    """Histories to train on: each item follows the one before it, and nothing is held out."""
+    named = {HISTORY: rows.columns.get(HISTORY, HISTORY)}
+    named |= {"customer": rows.customer} if rows.customer else {}
+    named |= {SPLIT: rows.label} if rows.label else {}
+    fields = {"customer": _KEY, SPLIT: Field("text", required=True, values=("train",))}
+    table = _renamed(reader, rows.table, named, ["customer"])
+    checked = _checked(mapped, "rows", table, {n: f for n, f in fields.items() if n in named})
+    items, bad = listed(checked.rows[HISTORY])
+    nothing = pd.Series([()] * len(items), items.index, dtype=object)
+    made = checked.rows.assign(**{HISTORY: items, NEXT: nothing}).assign(**{SPLIT: "train"})
+    checked = replace(checked, rows=made).reject({"history is no list of items": bad})
     return repeated(checked)
 
 
@@ -207,7 +226,14 @@ def _renamed(
     """The columns ``named`` (our name -> the table's), under our names."""
     kept = [named[name] for name in text if name in named]
     rows = reader.read(table, list(named.values()), kept)
-    return pd.DataFrame({name: rows[column] for name, column in named.items()})
+    return pd.DataFrame({name: _comparable(rows[column]) for name, column in named.items()})
+
+
+def _comparable(cells: pd.Series) -> pd.Series:
+    """Lists (of Parquet, of a database) as tuples, so that rows can be told from each other."""
+    if cells.dtype != object:
+        return cells
+    return cells.map(lambda cell: tuple(cell) if isinstance(cell, list | np.ndarray) else cell)
 
 
 def _with(

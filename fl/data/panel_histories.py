@@ -23,6 +23,7 @@ class PanelHistories:
     """
 
     published_catalogue: ClassVar[bool] = True  # no household decides what is in it
+    brands_by_size: ClassVar[bool] = True  # but one may decide whether its store is kept
 
     name: str = "panel_histories"
     min_households: int = 20

@@ -5,7 +5,9 @@ Brand = country: the United Kingdom has 92 % of the customers, the others a hand
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import ClassVar
 
 import pandas as pd
 
@@ -13,11 +15,12 @@ from fl.data.dataset import CC_BY, UCI, DataSet, Provenance
 from fl.data.histories import (
     BRAND,
     CUSTOMER,
+    NEXT,
     SPLIT,
     Cut,
     catalogue_schema,
     history_rows,
-    with_repeats,
+    with_customers,
 )
 from fl.data.sources import filed
 
@@ -37,8 +40,11 @@ class OnlineRetail:
     Attributes:
         length, windows, targets, new_only, test_from, test_until: see
             :class:`fl.data.histories.Cut`.
-        min_repeat: brands with fewer customers to test are left out; 0 keeps all.
+        min_repeat: brands with fewer customers to test are left out; with ``test_from``, those
+            with fewer to train on, as nobody knows then who will come back; 0 keeps all.
     """
+
+    brands_by_size: ClassVar[bool] = True  # a customer may decide whether a country is kept
 
     name: str = "online_retail"
     length: int = 50
@@ -55,33 +61,50 @@ class OnlineRetail:
             raise ValueError(f"Expected min_repeat={self.min_repeat} >= 0.")
 
     def load(self) -> DataSet:
-        """Read the file; the catalogue is its list of products (the five digits of a code)."""
+        """Read the file; the catalogue is what was sold, by the five digits of a product's code.
+
+        With ``test_from``, what was sold before it: a new product is not in the catalogue, and
+        whoever wants it is not served.
+        """
         lines = products(invoice_lines())
         rows = history_rows(
             lines.rename(columns={"Invoice": "basket"}),
             self._cut(),
         )
-        kept = with_repeats(rows, self.min_repeat)
-        brands = rows[BRAND].nunique() - kept[BRAND].nunique()
-        note = (
-            f"{NOTE}Item = product, colours together. Looked for: "
-            + ("products the customer never bought before. " if self.new_only else "all products. ")
-            + f"Left out: {brands} countries with fewer "
-            f"than {self.min_repeat} customers to test."
-        )
-        if self.test_from:
-            note += f" Tested: every invoice from {self.test_from} on that has one before it"
-            note += f", before {self.test_until}." if self.test_until else "."
-        sizes = kept[kept[SPLIT] == "test"].groupby(BRAND)[CUSTOMER].nunique()
+        known = lines[lines["time"] < self.test_from] if self.test_from else lines
+        catalogue = sorted(known["item"].unique())
+        counted = "train" if self.test_from else "test"
+        kept = with_customers(rows, self.min_repeat, counted)
+        sizes = kept[kept[SPLIT] == counted].groupby(BRAND)[CUSTOMER].nunique()
         return DataSet(
             self.name,
             kept,
-            catalogue_schema(sorted(lines["item"].unique())),
+            catalogue_schema(catalogue),
             BRAND,
             CUSTOMER,
-            Provenance(TITLE, f"{UCI}, no. 502", CC_BY, note),
+            Provenance(TITLE, f"{UCI}, no. 502", CC_BY, self._note(rows, kept, catalogue)),
             {str(brand): "large" if n >= 1000 else "small" for brand, n in sizes.items()},
             SPLIT,
+        )
+
+    def _note(self, rows: pd.DataFrame, kept: pd.DataFrame, catalogue: Sequence[str]) -> str:
+        wanted = "products the customer never bought before" if self.new_only else "all products"
+        brands = rows[BRAND].nunique() - kept[BRAND].nunique()
+        note = f"{NOTE}Item = product, colours together. Looked for: {wanted}. "
+        if not self.test_from:
+            return note + (
+                f"Catalogue: the {len(catalogue)} products that anybody bought. Left out: {brands} "
+                f"countries with fewer than {self.min_repeat} customers to test."
+            )
+        asked = [item for row in kept[kept[SPLIT] == "test"][NEXT] for item in row]
+        share = 1 - pd.Series(asked, dtype=object).isin(catalogue).mean() if asked else 0.0
+        until = f", before {self.test_until}" if self.test_until else ""
+        return note + (
+            f"Tested: every invoice from {self.test_from} on that has one before it{until}. "
+            f"Catalogue: the {len(catalogue)} products that anybody bought before that day; "
+            f"{share:.1%} of what is looked for came later and counts as missed. Left out: "
+            f"{brands} countries with fewer than {self.min_repeat} customers to train on, or with "
+            "nobody to test."
         )
 
     def _cut(self) -> Cut:

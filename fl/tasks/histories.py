@@ -1,6 +1,7 @@
 """Rows of the preference task: a customer's history, and the basket that followed.
 
-Suffixes: ``_b`` row, ``_l`` place in the history, ``_k`` item of the next basket.
+Suffixes: ``_b`` row, ``_l`` place in the history, ``_k`` item of the next basket, ``_o`` item owned
+before the history.
 """
 
 from __future__ import annotations
@@ -9,12 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
+import numpy.typing as npt
 import pandas as pd
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from fl.contracts import Ints
-from fl.data.histories import HISTORY, NEXT
+from fl.data.histories import HISTORY, NEXT, OWNED, before_them
 from fl.errors import InputError
 
 
@@ -27,23 +30,31 @@ class Histories:
         next_bk: int64 items of the next basket, padded with 0 on the right; -1 is an item outside
             the catalogue. All 0 in training rows, where each item follows the one before it.
         customer_b: int64, the same for all rows of a customer; the unit of privacy.
+        owned_bo: int32 items that the customer had before those of ``item_bl``, padded with 0 on
+            the right. No model sees them; a ranking of what is new leaves them out. As wide as the
+            longest row needs: 0 where no history was cut.
     """
 
     item_bl: Tensor
     next_bk: Tensor
     customer_b: Tensor
+    owned_bo: Tensor
 
     def __len__(self) -> int:
         return len(self.customer_b)
 
     def rows(self, index: Tensor) -> Histories:
         """The rows at ``index`` (int64), in that order."""
-        return Histories(self.item_bl[index], self.next_bk[index], self.customer_b[index])
+        return Histories(
+            self.item_bl[index], self.next_bk[index], self.customer_b[index], self.owned_bo[index]
+        )
 
     def span(self, start: int, stop: int) -> Histories:
         """The rows from ``start`` up to ``stop``, without copying."""
         part = slice(start, stop)
-        return Histories(self.item_bl[part], self.next_bk[part], self.customer_b[part])
+        return Histories(
+            self.item_bl[part], self.next_bk[part], self.customer_b[part], self.owned_bo[part]
+        )
 
     def renumbered(self, customer_b: Tensor) -> Histories:
         """The same rows under other numbers of customers."""
@@ -52,10 +63,13 @@ class Histories:
     def followed_by(self, others: Sequence[Histories]) -> Histories:
         """These rows, then those of ``others``, in order."""
         parts = [self, *others]
+        widest = max(p.owned_bo.shape[1] for p in parts)
+        padded = [functional.pad(p.owned_bo, (0, widest - p.owned_bo.shape[1])) for p in parts]
         return Histories(
             torch.cat([p.item_bl for p in parts]),
             torch.cat([p.next_bk for p in parts]),
             torch.cat([p.customer_b for p in parts]),
+            torch.cat(padded),
         )
 
     def pairs(self) -> tuple[Tensor, Tensor]:
@@ -84,7 +98,8 @@ def encoded(
     """Histories by the catalogue alone, row by row.
 
     Args:
-        table: columns ``history`` and ``next`` of lists of item names, oldest first.
+        table: columns ``history`` and ``next`` of lists of item names, oldest first; also
+            ``owned``, if its histories were cut.
         codes: the number of each item of the catalogue, from 1.
         length, targets: places of a row; the latest items, and the first of the next basket.
         where: how messages call the table.
@@ -96,20 +111,38 @@ def encoded(
         raise InputError(
             f"{where}, column {absent[0]}", "is missing", "add it: lists of items, oldest first"
         )
+    empty: list[tuple[str, ...]] = [()] * len(table)
+    owned = table[OWNED] if OWNED in table.columns else empty
     item_bl = np.zeros((len(table), length), np.int64)
     next_bk = np.zeros((len(table), targets), np.int64)
-    for row, (past, follows) in enumerate(zip(table[HISTORY], table[NEXT], strict=True)):
-        for cell, column in ((past, HISTORY), (follows, NEXT)):
+    earlier: list[npt.NDArray[np.int32]] = []
+    cells = zip(table[HISTORY], table[NEXT], owned, strict=True)
+    for row, (past, follows, had) in enumerate(cells):
+        for cell, column in ((past, HISTORY), (follows, NEXT), (had, OWNED)):
             if not isinstance(cell, tuple | list):
                 raise InputError(
                     f"{where}, column {column}, row {row + 1}",
                     f"value {str(cell)!r} is no list of items",
                     "give each cell a list of item names, oldest first; it may be empty",
                 )
-        known = [codes[item] for item in past if item in codes][-length:]
-        item_bl[row, length - len(known) :] = known
+        known = [item for item in past if item in codes]
+        seen = known[-length:]
+        item_bl[row, length - len(seen) :] = [codes[item] for item in seen]
+        rest = before_them([*had, *known], seen) if had or len(known) > length else ()
+        earlier.append(np.array([codes[item] for item in rest if item in codes], np.int32))
         then = [codes.get(item, -1) for item in follows][:targets]
         next_bk[row, : len(then)] = then
     return Histories(
-        torch.from_numpy(item_bl), torch.from_numpy(next_bk), torch.from_numpy(customers.copy())
+        torch.from_numpy(item_bl),
+        torch.from_numpy(next_bk),
+        torch.from_numpy(customers.copy()),
+        torch.from_numpy(_padded(earlier)),
     )
+
+
+def _padded(lists: Sequence[npt.NDArray[np.int32]]) -> npt.NDArray[np.int32]:
+    """Rows as wide as the longest, padded with 0 on the right."""
+    padded = np.zeros((len(lists), max(map(len, lists), default=0)), np.int32)
+    for row, numbers in enumerate(lists):
+        padded[row, : len(numbers)] = numbers
+    return padded

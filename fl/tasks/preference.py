@@ -197,7 +197,8 @@ class Preference:
         score_bn = model.score(model(batch.item_bl[:, -places:])[:, -1]).double().numpy()
         next_bk, place_bk = batch.next_bk.numpy(), batch.next_bk.numpy() - 1
         place_bk = np.where(next_bk > 0, place_bk, -1)
-        owned_bn, wanted_bn = (marked(x, self.items) for x in (batch.item_bl.numpy(), next_bk))
+        seen_bn, wanted_bn = (marked(x, self.items) for x in (batch.item_bl.numpy(), next_bk))
+        owned_bn = seen_bn | marked(batch.owned_bo.numpy(), self.items)
         loss_b = bounded_log_loss(score_bn, place_bk, next_bk != 0)
         if self.how.new_only:
             score_bn = np.where(owned_bn, -np.inf, score_bn)
@@ -230,7 +231,8 @@ class PreferenceOptions:
         sampled: >= 1.
         negatives: of the metrics "of 100", the ``expected`` value over all draws of 99 items that
             the customer does not have, or that of the 99 ``drawn`` for each row.
-        new_only: customers want what they do not have yet: their items are not recommended.
+        new_only: customers want what they do not have yet: no item they ever had is recommended,
+            also none that is older than the ``length`` that a model sees.
         coverage: count which items are recommended at all; a number for each item travels.
     """
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from experiments.promises import CATALOGUE
+from experiments.promises import BRANDS, CATALOGUE
 from fl.data import panel_histories
 from fl.data.panel import products, transactions
 from fl.data.panel_histories import PanelHistories
@@ -46,3 +46,4 @@ def test_a_catalogue_that_purchases_made_is_said_not_to_be_covered(
     (said,) = json.loads(Path("run/run.json").read_text())["statements"].values()
     assert (CATALOGUE[0] in said["not_covered"]) is not published
     assert (CATALOGUE[0] in Path("run/report.html").read_text()) is not published
+    assert BRANDS[0] in said["not_covered"]

@@ -12,7 +12,7 @@ import torch
 
 from fl.data.dataset import DataSet, Provenance
 from fl.data.divide import Preparation, divide
-from fl.data.histories import Cut, catalogue_schema, history_rows, with_repeats
+from fl.data.histories import Cut, catalogue_schema, history_rows, with_customers
 from fl.data.partition import Natural
 from fl.errors import InputError
 from fl.models.popularity import Popularity
@@ -59,6 +59,16 @@ def test_long_histories_become_several_rows_and_the_latest_count() -> None:
         ("train", "efg", ""), ("train", "bcd", ""),
         ("validation", "efg", "h"), ("test", "fgh", "i"),
     ]  # fmt: skip
+
+
+def test_what_is_cut_off_a_held_out_history_is_still_owned() -> None:
+    rows = history_rows(bought("abc", "dae", "fg", "h"), Cut(length=3, windows=2))
+    assert [(r.split, "".join(r.history), "".join(r.owned)) for r in rows.itertuples()] == [
+        ("train", "dae", ""), ("train", "abc", ""),
+        ("validation", "dae", "bc"), ("test", "efg", "abcd"),
+    ]  # fmt: skip
+    uncut = history_rows(bought("abc", "dae", "fg", "h"), Cut(length=8))
+    assert set(uncut["owned"]) == {()}
 
 
 def test_of_new_items_only_what_was_never_bought_is_looked_for() -> None:
@@ -113,7 +123,10 @@ def test_an_item_bought_twice_at_once_is_one_want() -> None:
 def test_brands_without_repeat_customers_can_be_left_out_and_are_refused_otherwise() -> None:
     both = pd.concat([bought("ab", "c", "d"), bought("abc", brand="once", who="b")])
     rows = history_rows(both, Cut())
-    assert set(with_repeats(rows, 1)["brand"]) == {"x"}
+    assert set(with_customers(rows, 1)["brand"]) == {"x"}
+    assert set(with_customers(rows, 1, "train")["brand"]) == {"x"}  # the other has nobody to test
+    assert set(with_customers(rows, 0)["brand"]) == {"x", "once"}
+    assert with_customers(rows, 2, "train").empty
     with pytest.raises(InputError, match=r"brand once.*no test rows"):
         divide(data_set(both), Natural(), Preparation(one_class="keep"), 0)
 
@@ -176,3 +189,28 @@ def test_joined_rows_keep_their_order_and_customers() -> None:
     assert torch.equal(joined.item_bl, rows.item_bl)
     assert torch.equal(joined.next_bk, rows.next_bk)
     assert torch.equal(joined.customer_b, rows.customer_b)
+    assert joined.owned_bo.shape == (len(rows), 0)  # these histories are whole
+
+
+def test_owned_items_are_kept_once_whoever_cut_the_history() -> None:
+    task = worlds.task(Popularity(), length=2, targets=2)
+    table = pd.DataFrame(
+        {
+            "history": [("i03", "i04", "i03", "i05"), ("i01",)],
+            "next": [(), ()],
+            "owned": [("i07", "no such", "i05"), ()],
+        }
+    )
+    cut, whole = (task.examples(table[i : i + 1], np.arange(1), "brand b") for i in (0, 1))
+    assert cut.item_bl.tolist() == [[4, 6]] and cut.owned_bo.tolist() == [[8, 5]]
+    joined = whole.followed_by([cut])
+    assert joined.owned_bo.tolist() == [[0, 0], [8, 5]]
+    assert joined.rows(torch.tensor([1])).owned_bo.tolist() == [[8, 5]]
+    assert joined.span(1, 2).renumbered(torch.tensor([9])).owned_bo.tolist() == [[8, 5]]
+    assert whole.owned_bo.shape == (1, 0) and whole.owned_bo.dtype == torch.int32
+
+
+def test_a_cell_of_owned_items_that_is_no_list_is_refused_by_its_row() -> None:
+    table = pd.DataFrame({"history": [("i00",)], "next": [()], "owned": ["i01"]})
+    with pytest.raises(InputError, match=r"brand b, column owned, row 1: value .* no list"):
+        worlds.task(Popularity()).examples(table, np.zeros(1, np.int64), "brand b")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -98,8 +99,44 @@ class TestEveryRecommender:
         own = own[own["item"] != "i05"]
         model = worlds.trained(task, steps=20)
         rows = worlds.rows(task, "test", own)
-        wanted = Histories(rows.item_bl, torch.full_like(rows.next_bk, 6), rows.customer_b)
+        wanted = replace(rows, next_bk=torch.full_like(rows.next_bk, 6))
         assert np.isfinite(task.scores(model, wanted)).all()
+
+
+@pytest.mark.parametrize("negatives", ["expected", "drawn"])
+@pytest.mark.parametrize("name", sorted(ALL))
+def test_what_a_customer_had_before_a_long_history_is_out_of_the_ranking(
+    name: str, negatives: str
+) -> None:
+    """The wanted item ranks as if the old ones, which the model likes best, were not there."""
+    task = worlds.task(ALL[name], length=3, new_only=True, negatives=negatives)
+    model, limits = moved(task), task.limits()
+    with torch.no_grad():
+        order = model.score(model(torch.tensor([[21, 22, 23]]))[:, -1])[0].argsort(descending=True)
+    open_items = [f"i{n:02d}" for n in order.tolist() if n not in (20, 21, 22)]
+    *better, wanted = open_items[: len(open_items) - 4]
+    row = {"history": ("i20", "i21", "i22"), "next": (wanted,)}
+    table = pd.DataFrame([{**row, "owned": ()}, {**row, "owned": tuple(better)}])
+    rows = task.examples(table, np.arange(2), "brand b")
+    cut, whole = task.scores(model, rows)
+    assert cut[2:6].max() == 0  # sixteen others are better
+    assert whole[2:6].tolist() == [1, 1, 1, 1]
+    first, *_ = whole[7:]
+    assert first == int(wanted[1:]) + 1
+    assert {f"i{int(n) - 1:02d}" for n in cut[7:]} == set(better[:10])
+    assert task.scores(model, rows.span(1, 2))[0] == pytest.approx(whole)
+    assert cut[1] == whole[1]  # the loss is of the whole catalogue
+    sums = task.evaluate(model, rows)
+    assert all(np.linalg.norm(sums[n][1]) <= bound + 1e-9 for n, bound in limits.items())
+
+
+@pytest.mark.parametrize("name", BOUNDED)
+def test_what_was_owned_before_the_history_moves_no_gradient(name: str) -> None:
+    task = worlds.task(BOUNDED[name])
+    rows = worlds.rows(task, "test")
+    owned = replace(rows, owned_bo=torch.full((len(rows), 3), 5, dtype=torch.int32))
+    model = moved(task)
+    assert torch.equal(task.losses(model, rows), task.losses(model, owned))
 
 
 @pytest.mark.parametrize("name", ["quick factorisation", "packed", "sasrec"])
