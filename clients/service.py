@@ -163,6 +163,7 @@ class Service:
         if plan.unsigned(self.welcome.brands):
             raise Refused(Code.UNKNOWN_PLAN)
         made = self._read(offer)
+        rows = agreed.task.examples(made.rows, made.customer, "data")  # fails before it is booked
         booked = None
         customers = len(set(made.customer.tolist()))
         admitted = admit(
@@ -175,7 +176,6 @@ class Service:
         )
         if agreed.plan.unit is Unit.CUSTOMER:
             booked = admitted
-        rows = agreed.task.examples(made.rows, made.customer, "data")
         node = BrandNode(
             self.config.name,
             {"train": rows},

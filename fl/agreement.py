@@ -84,9 +84,10 @@ class Agreed:
 
     @property
     def columns(self) -> tuple[str, ...]:
-        """Every column the run reads, the label included, sorted."""
-        names = [column.name for column in self.task.schema.columns]
-        return tuple(sorted([*names, self.task.schema.label]))
+        """Every column the run reads, the label's and a campaign's included, sorted."""
+        schema = self.task.schema
+        of_campaign = schema.campaign.columns if schema.campaign else ()
+        return tuple(sorted([*(c.name for c in schema.columns), schema.label, *of_campaign]))
 
     def proposal(self, name: str, requested_by: str) -> Proposal:
         """What a coordinator proposes for this content, unsigned; its run id holds the hash.

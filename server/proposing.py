@@ -18,6 +18,7 @@ import yaml
 from fl.agreement import Course, read
 from fl.algorithms import ALGORITHMS
 from fl.config import build, choose
+from fl.data.campaign import Campaign
 from fl.data.catalog import DATASETS
 from fl.data.columns import column
 from fl.data.schema import Schema
@@ -128,4 +129,10 @@ def _schema(data: Mapping[str, Any]) -> Schema:
         raise InputError("data.columns", "are not stated", "state columns and data.label")
     columns = tuple(column(str(name), spec) for name, spec in stated.items())
     negative = tuple(str(v) for v in data.get("negative") or ("0",))
-    return Schema(columns, str(data["label"]), str(data.get("positive", "1")), negative)
+    stated_campaign = data.get("campaign")
+    campaign = build(Campaign, stated_campaign, "data.campaign") if stated_campaign else None
+    positive = str(data.get("positive", "1"))
+    try:
+        return Schema(columns, str(data["label"]), positive, negative, campaign=campaign)
+    except ValueError as error:
+        raise InputError("data", str(error).rstrip("."), "correct it") from error

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 import pandas as pd
 
+from fl.data.columns import Text
 from fl.data.consistency import (
     Batch,
     dated,
@@ -75,6 +76,12 @@ def read_batch(mapped: Mapped, reader: Reader, now: pd.Timestamp, asked: Asked) 
     """
     if mapped.rows is not None:
         return Batch((_rows(mapped, reader, asked),))
+    if asked.schema is not None and asked.labelled and (why := _beyond(asked.schema)):
+        raise InputError(
+            "mapping",
+            f"a run asks for {why}, and a portrait has none",
+            "name a table that has them in [rows]",
+        )
     customers = [_customers(mapped, reader, one, asked) for one in mapped.customers]
     by_channel = {
         one.channel: table for one, table in zip(mapped.customers, customers, strict=True)
@@ -84,6 +91,16 @@ def read_batch(mapped: Mapped, reader: Reader, now: pd.Timestamp, asked: Asked) 
         _events(mapped, reader, one, by_channel[one.of], orders, now) for one in mapped.events
     ]
     return Batch((*customers, *([orders] if orders else []), *events))
+
+
+def _beyond(schema: Schema) -> str:
+    """What a run asks for that no portrait of customers has."""
+    if schema.campaign:
+        return f"a campaign's column {schema.campaign.treatment!r}"
+    if of_histories(schema):
+        return "histories of items"
+    texts = [c.name for c in schema.columns if isinstance(c, Text)]
+    return f"texts ({texts[0]!r})" if texts else ""
 
 
 def event_name(mapped: Mapped, one: Events) -> str:
@@ -119,7 +136,9 @@ def _rows(mapped: Mapped, reader: Reader, asked: Asked) -> Checked:
         taken = {*special.values(), *rows.columns.values()}
         features = {**rows.columns, **{c: c for c in there if c not in taken}}
     else:
-        features = {c.name: rows.columns.get(c.name, c.name) for c in schema.columns}
+        of_campaign = schema.campaign.columns if schema.campaign and asked.labelled else ()
+        names = (*(c.name for c in schema.columns), *of_campaign)
+        features = {name: rows.columns.get(name, name) for name in names}
     table = _renamed(reader, rows.table, {**special, **features}, ["customer"])
     fields: dict[str, Field] = {"customer": _KEY} if rows.customer else {}
     if schema is not None:
@@ -127,6 +146,9 @@ def _rows(mapped: Mapped, reader: Reader, asked: Asked) -> Checked:
         if label in special and asked.labelled:
             values = schema.classes or (schema.positive, *schema.negative)
             fields[label] = Field("text", required=True, values=values)
+        if schema.campaign and asked.labelled:
+            arms = schema.campaign.names
+            fields[schema.campaign.treatment] = Field("text", required=True, values=arms)
     checked = _checked(mapped, "rows", table, fields)
     return repeated(checked)
 
