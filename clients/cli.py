@@ -14,6 +14,7 @@ from clients.commands import (
     refresh,
     score,
     start,
+    statement,
     status,
 )
 from fl.commands import Program
@@ -52,6 +53,7 @@ PROGRAM = Program(
         approve.COMMAND,
         status.COMMAND,
         ledger.COMMAND,
+        statement.COMMAND,
         score.COMMAND,
         outcomes.COMMAND,
         refresh.COMMAND,

@@ -8,11 +8,11 @@ from typing import Any
 from experiments.arms import arm_keys
 from experiments.journal import Piece, plan_from
 from experiments.settings import Settings
-from fl.contracts import Unit
 from fl.events import Composed, from_json
-from fl.privacy import BrandPrivacy, CustomerPrivacy, NoPrivacy, Plan
+from fl.privacy import NoPrivacy
 from fl.privacy.accounting import pld_epsilon
-from fl.privacy.statement import NOT_COVERED, Conditions, Statement, statement
+from fl.privacy.promise import conditions
+from fl.privacy.statement import Statement, statement
 
 OFFLINE = (
     "This benchmark's own evaluation: it was computed offline with all test rows in hand, exactly "
@@ -98,30 +98,9 @@ def composed(how: Settings, pieces: Mapping[int, Piece], key: str) -> tuple[int,
 
 def statement_of(piece: Piece, key: str, arm: str, more: Sequence[str] = ()) -> Statement:
     """What one seed's arm promises, from what its ledgers booked; ``more`` is not covered too."""
-    conditions = _conditions(plan_from(piece.note["plans"][key]), arm, more)
+    plan = plan_from(piece.note["plans"][key])
+    held = conditions(plan, (*more, *OFFLINE), central=arm == "central_dp")
     spent = {keeper: from_json(event) for keeper, event in piece.note["spent"][key].items()}
-    if conditions.joint:
-        spent = {"sum": max(spent.values(), key=lambda event: pld_epsilon(event, conditions.delta))}
-    return statement(spent, conditions)
-
-
-def _conditions(plan: Plan, arm: str, more: Sequence[str]) -> Conditions:
-    if isinstance(plan, NoPrivacy):
-        raise ValueError("Expected a plan with a guarantee.")
-    central = arm == "central_dp"
-    trust = "Whoever holds all rows is trusted with them." if central else plan.trust
-    return Conditions(
-        unit=plan.unit,
-        delta=plan.delta,
-        brands=_person_brands(plan),
-        clip_norm=plan.clip_norm,
-        noise_source=plan.noise_source,
-        trust=trust,
-        joint=plan.unit is Unit.CUSTOMER and (central or plan.name == "distributed"),
-        clip_quantile=plan.clip_quantile if isinstance(plan, CustomerPrivacy) else 0.0,
-        not_covered=(*NOT_COVERED, *more, *OFFLINE),
-    )
-
-
-def _person_brands(plan: CustomerPrivacy | BrandPrivacy) -> int:
-    return plan.person_brands if isinstance(plan, CustomerPrivacy) else 1
+    if held.joint:
+        spent = {"sum": max(spent.values(), key=lambda event: pld_epsilon(event, held.delta))}
+    return statement(spent, held)

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clients.cli import command as node_command
 from clients.home import Home as NodeHome
 from clients.offer import MOST, Offer, offer_of
 from clients.readiness import looked
@@ -96,6 +97,29 @@ def test_a_run_ends_with_a_model_one_commit_a_round_and_settled_ledgers(
             (place.node(brand) / "runs" / files.folder.name / "model.npz").read_bytes()
         )
         assert equal(kept, model(files))
+
+
+def test_a_node_states_what_a_run_promises_before_it_and_from_its_ledger_after(
+    place: World, nodes: dict[str, Service], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the plan would cost, and as was booked: equal where every round was."""
+    files = offered(place)
+    home = str(place.node("a"))
+    nodes["a"].answer(files.run, Request("offer", 1, {}, {"offer": files.offer}))
+    assert node_command(["statement", files.run[:9], "--home", home]) == 0
+    before = capsys.readouterr().out.splitlines()
+    assert before[1] == "Not begun here: what it would cost."
+    conduct(files, nodes)
+    assert node_command(["statement", files.run, "--home", home]) == 0
+    after = capsys.readouterr().out.splitlines()
+    assert after[1] == "4 of 4 rounds are booked in this ledger; it is settled."
+    assert before[2:] == after[2:]
+    assert "insecure_noise_for_tests: anyone can subtract this noise" in after[2]
+    (figure,) = [line for line in after if line.startswith("customer of one brand: epsilon ")]
+    assert 2.9 < float(figure.split()[5]) <= 3.0
+    assert any(line.startswith("not covered: ") for line in after)
+    assert node_command(["statement", "no-such", "--home", home]) == 2
+    assert "'no-such' fits 0 runs" in capsys.readouterr().err
 
 
 @pytest.fixture(scope="module")
