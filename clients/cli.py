@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from clients.commands import (
+    alerts,
     approve,
     ask,
     check,
@@ -37,6 +38,7 @@ From zero to the first round
 With your own data and a model, at any time
   fl-node preview  your features, for your own eyes
   fl-node score    your customers, for your teams
+  fl-node alerts   your messages to answer first
   fl-node refresh  has anything changed?
   fl-node ask      then ask for a new run
 """
@@ -56,6 +58,7 @@ PROGRAM = Program(
         statement.COMMAND,
         score.COMMAND,
         outcomes.COMMAND,
+        alerts.COMMAND,
         refresh.COMMAND,
         ask.COMMAND,
     ),

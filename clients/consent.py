@@ -12,7 +12,7 @@ from collections.abc import Collection, Iterator
 from clients.home import Home
 from clients.offer import Offer, RunFiles
 from clients.standing import books_of, load_policy, refusals
-from fl.errors import Code, Refused
+from fl.errors import Code, InputError, Refused
 from fl.privacy.books import Books
 from fl.privacy.budget import budgets
 from fl.privacy.policy import Policy
@@ -148,6 +148,18 @@ def stored_offers(home: Home) -> Iterator[tuple[str, Offer | Code]]:
             yield run, RunFiles(home, run).offer(welcome)
         except Refused as refusal:  # such as one for an older roster: it cannot be run any more
             yield run, refusal.code
+
+
+def one_offer(home: Home, named: str) -> Offer:
+    """The run that a person names by its id, or the start of it.
+
+    Raises:
+        InputError: none, or several.
+    """
+    known = [o for run, o in stored_offers(home) if isinstance(o, Offer) and run.startswith(named)]
+    if len(known) != 1:
+        raise InputError("RUN", f"{named!r} fits {len(known)} runs", "see fl-node approve")
+    return known[0]
 
 
 def said_of(home: Home, offer: Offer, *, customers: int | None = None) -> tuple[Code, ...]:

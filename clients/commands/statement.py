@@ -30,13 +30,14 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _act(asked: argparse.Namespace) -> int:
+    from clients.consent import one_offer
     from clients.home import Home, read_config
     from fl.contracts import Unit
     from fl.privacy.promise import conditions
     from fl.privacy.statement import statement
 
     home = Home(asked.home)
-    offer = _offered(home, asked.run)
+    offer = one_offer(home, asked.run)
     agreed = offer.agreed
     sys.stdout.write(f"Run {offer.run}\n")
     if agreed.plan.unit is Unit.NONE:
@@ -49,17 +50,6 @@ def _act(asked: argparse.Namespace) -> int:
     for line in statement({keeper: event}, held).lines():
         sys.stdout.write(f"{line}\n")
     return 0
-
-
-def _offered(home: Home, named: str) -> Offer:
-    from clients.consent import stored_offers
-    from clients.offer import Offer
-    from fl.errors import InputError
-
-    known = [o for run, o in stored_offers(home) if isinstance(o, Offer) and run.startswith(named)]
-    if len(known) != 1:
-        raise InputError("RUN", f"{named!r} fits {len(known)} runs", "see fl-node approve")
-    return known[0]
 
 
 def _event(home: Home, offer: Offer) -> tuple[PrivacyEvent, str]:

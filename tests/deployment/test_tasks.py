@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from clients.cli import command as node_command
 from clients.home import Home as NodeHome
 from clients.standing import books_of
 from experiments.deployment.rehearsal import conduct, services
@@ -128,6 +129,27 @@ def test_nodes_train_it_under_shared_noise(task: str, tmp_path: Path) -> None:
     learned = from_bytes(RunFiles(Home(made.server), files.run).model.read_bytes())
     numbers = np.concatenate([np.ravel(part) for part in learned.values()])
     assert np.isfinite(numbers).all() and np.abs(numbers).max() > 0
+
+
+def test_a_brand_lists_its_messages_to_answer_first(tmp_path: Path) -> None:
+    """With the model of a deployed run, from a table without labels."""
+    made = place(tmp_path, "text")
+    files = propose(Home(made.server), asked("text") | {"rounds": 6}, "operator")
+    conduct(files, services(made))
+    home, out = made.node("a"), tmp_path / "alerts.csv"
+    table = home / "tables/examples.parquet"
+    truth = pd.read_parquet(table)
+    truth.drop(columns="mood").to_parquet(table, index=False)
+    line = ["alerts", "small", "--class", "negative", "--most", "20", "--home", str(home)]
+    assert node_command([*line, "--out", str(out)]) == 0
+    found = pd.read_csv(out)
+    assert list(found.columns) == ["customer", "row", "probability", "message"] and len(found) == 20
+    assert found["probability"].is_monotonic_decreasing and out.stat().st_mode & 0o77 == 0
+    mood = truth.set_index("customer")["mood"].loc[found["customer"]]
+    assert (mood == "negative").mean() > 0.8
+    said = truth.set_index("customer")["message"].loc[found["customer"]]
+    assert said.tolist() == found["message"].tolist()
+    assert node_command([*line[:3], "angry", "--home", str(home), "--out", str(out)]) == 2
 
 
 def test_rows_that_a_task_cannot_read_cost_no_budget(tmp_path: Path) -> None:
