@@ -192,7 +192,7 @@ def offer_lines(home: Home, customers: int | None) -> Iterator[Line]:
         of = offer.proposal
         text = (
             f"{short}: {of.task} on {len(of.columns)} columns, {of.plan}, epsilon "
-            f"{of.epsilon:.3f} at delta {of.delta:g}"
+            f"{of.epsilon:.3f} at delta {of.delta:g}; leaves here: {offer.agreed.leaves}"
         )
         codes = said_of(home, offer, customers=customers)
         if not codes:

@@ -8,10 +8,13 @@ Nothing outside of the content changes a run, so there is nothing a run configur
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
+
+import numpy as np
 
 from fl.arrays import Arrays, digest
 from fl.audit.archive import course_of, describe
@@ -81,6 +84,14 @@ class Agreed:
     def event(self) -> PrivacyEvent:
         """What the whole run costs a customer."""
         return cost(self.algorithms["train"], self.first, self.plan, self.training, self.rounds)
+
+    @property
+    def leaves(self) -> str:
+        """What leaves a brand in this run, in words."""
+        sums = self.algorithms["train"].zero(self.first)
+        numbers = sum(math.prod(np.shape(part)) for part in sums.values())
+        how = "masked, so that only the sum can be read" if self.protected else "read one by one"
+        return f"{self.rounds} updates of {numbers:,} numbers, {how}"
 
     @property
     def columns(self) -> tuple[str, ...]:

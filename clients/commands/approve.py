@@ -104,6 +104,7 @@ def _show(offer: object) -> None:
         f"{agreed.algorithms['train'].name}\n  columns {', '.join(map(ascii, p.columns))}\n"
         f"  privacy {p.plan}, unit {p.unit}: epsilon {p.epsilon:.3f} at delta {p.delta:g} by "
         f"{p.accountant}, clip {p.clip_norm:g}, noise {p.noise_source}\n{counted}"
+        f"  leaves here: {agreed.leaves}\n"
         f"  at least {p.brands} brands in a sum, "
         f"{'secure sum' if agreed.protected else 'NO secure sum'}\n"
         f"  asked for by {p.requested_by!a}, coordinator {p.coordinator}\n"

@@ -96,6 +96,7 @@ def test_a_refused_offer_is_told_every_reason_at_once_here_and_at_the_coordinato
     assert codes == ["policy.columns", "policy.plan", "policy.epsilon", "policy.delta"]
     (line,) = said(home, "offers")
     assert line.startswith("FAIL") and line.endswith(f"; refused for {reasons}")
+    assert "; leaves here: 4 updates of 6 numbers, masked, so that only the sum can be read" in line
     assert command(["check", "--home", str(home.folder)]) == 1
     newer = offered(place, rounds=2)
     assert ask(nodes, newer) is Code.POLICY_COLUMNS
