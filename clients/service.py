@@ -28,15 +28,17 @@ from clients.waiting import Waiting
 from fl.agreement import ending
 from fl.arrays import same_shape, to_bytes
 from fl.audit.archive import course_of
-from fl.contracts import BrandSum, Reply, Request, Unit, Witness
+from fl.contracts import NO_LEDGER, BrandSum, Mark, Reply, Request, Unit, Witness
 from fl.data.examples import Made
 from fl.data.intake import Asked
 from fl.errors import Code, InputError, Refused
+from fl.marks import MarksFile
 from fl.privacy import PlainSum
 from fl.privacy.admission import admit, turned_down
 from fl.privacy.ledger import Ledger
 from fl.privacy.secagg.enrol import join
 from fl.privacy.secagg.identity import SignedPlan, signed
+from fl.privacy.secagg.peers import Marks, Peers
 from fl.report.files import atomic_write
 from fl.welcome import Welcome, load_welcome
 
@@ -69,17 +71,20 @@ class Service:
     counted: dict[str, int] = field(default_factory=dict)
     waiting: Waiting = field(default_factory=Waiting)
     _ledger: Ledger | None = None
+    _signed: Mark = NO_LEDGER
 
     def answer(self, run: str, request: Request) -> Reply:
         """One request of a run. The text of an exception stays here."""
         try:
             reply = self._answer(run, request)
+            self._sign()
         except Refused as refusal:
             reply = _refusal(refusal)
-        except (Exception, SystemExit):
+        except (Exception, SystemExit) as error:
             _log.exception("failed in step %s %d", request.kind, request.number)
-            reply = Reply(Code.FAILED)
-        if reply.code is Code.FAILED:
+            known = error.code if isinstance(error, InputError) else None
+            reply = Reply(known or Code.FAILED)
+        if reply.code in (Code.FAILED, Code.LEDGER_SET_BACK):
             self.close()  # whatever is in memory may be ahead of the disk
         self.counted[str(reply.code)] = self.counted.get(str(reply.code), 0) + 1
         _log.info("%s %d: %s", request.kind, request.number, reply.code)
@@ -91,6 +96,13 @@ class Service:
         if self._ledger is not None:
             self._ledger.close()
             self._ledger = None
+
+    def _sign(self) -> None:
+        """Note how far the ledger is, before others are told: from then on it must not be less."""
+        if self._ledger is not None and self._ledger.mark != self._signed:
+            mark = self._ledger.mark
+            MarksFile(self.home.marks).merge({load_identity(self.home).public: mark})
+            self._signed = mark
 
     def _answer(self, run: str, request: Request) -> Reply:
         files = RunFiles(self.home, run)
@@ -118,6 +130,7 @@ class Service:
         if codes:
             known.refused = codes
             raise turned_down(self._books(), offer.proposal, codes)
+        files.keep_known()
         plan = offer.agreed.signed.sign(self.config.name, load_identity(self.home))
         return Reply(Code.OK, {}, {"signature": plan.signatures[self.config.name]})
 
@@ -181,7 +194,7 @@ class Service:
             {"train": rows},
             agreed.task,
             agreed.plan,
-            self._summing(offer, plan),
+            self._summing(files, offer, plan),
             agreed.training,
             agreed.algorithms,
             agreed.seed,
@@ -192,7 +205,7 @@ class Service:
         self.runs[files.run] = Open(node, MemoryFile(files.memory))
         return self.runs[files.run]
 
-    def _summing(self, offer: Offer, plan: SignedPlan) -> BrandSum:
+    def _summing(self, files: RunFiles, offer: Offer, plan: SignedPlan) -> BrandSum:
         if not offer.agreed.protected:
             return PlainSum()
         books = self._books()
@@ -205,7 +218,8 @@ class Service:
             follow=course_of(offer.agreed.content["course"]),
             first=offer.agreed.first,
             federation_key=read_secret(self.home.key("federation.key")),
-            witness=Witness(lambda: books.head, partial(_refuse, books)),
+            witness=Witness(lambda: books.mark, partial(_refuse, books), books.reaches),
+            peers=Peers(files.known(), partial(_note, self.home)),
         )
 
     def _stored(self, files: RunFiles) -> Offer:
@@ -247,6 +261,10 @@ def _refusal(refusal: Refused) -> Reply:
     """As it travels (``wire.codes_of``): the first code, and all where there are several."""
     codes = refusal.codes
     return Reply(codes[0], {}, {"codes": " ".join(codes)} if len(codes) > 1 else {})
+
+
+def _note(home: Home, found: Marks) -> None:
+    MarksFile(home.marks).merge(found)
 
 
 def _refuse(ledger: Ledger, evidence: bytes, code: Code) -> None:

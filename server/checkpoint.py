@@ -21,6 +21,7 @@ from fl import arrays
 from fl.audit.archive import files_beside
 from fl.contracts import Federation, NodeId, Reply, Request
 from fl.federation.wire import reply_bytes, reply_of, request_bytes
+from fl.marks import from_json, to_json
 from fl.privacy.secagg.coordinator import Log
 from fl.report.files import atomic_write
 from server.coordinator import Absence, Progress
@@ -78,6 +79,7 @@ def _log_note(log: Log) -> dict[str, object]:
         "sequence": log.sequence,
         "lines": lines,
         "followed": dict(log.followed),
+        "marks": to_json(log.marks),
     }
 
 
@@ -88,9 +90,10 @@ def _log_of(note: Mapping[str, object], sums: arrays.Arrays) -> Log:
             "sequence": int(sequence),
             "lines": dict(lines),
             "followed": dict(followed),
+            "marks": dict(marks),
         }:
             finished = {int(s): (str(x), sums[str(s)].astype("<u4")) for s, x in lines.items()}
-            return Log(bytes.fromhex(root), sequence, finished, followed)
+            return Log(bytes.fromhex(root), sequence, finished, followed, from_json(marks))
     raise ValueError("Expected the log of a secure sum.")
 
 

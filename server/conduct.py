@@ -22,6 +22,7 @@ from fl.audit.archive import append_sum, files_beside
 from fl.contracts import Federation, NodeId, Reply, Request, SecureSum
 from fl.errors import Code, InputError, NoAnswer
 from fl.federation.wire import codes_of
+from fl.marks import MarksFile
 from fl.privacy import PlainSum
 from fl.privacy.policy_file import explained
 from fl.privacy.secagg.coordinator import CoordinatorHalf, Log
@@ -136,7 +137,7 @@ class Conduct:
 
     def _rounds(self) -> Progress:
         files, agreed = self.files, self.files.agreed
-        keeper = Checkpoint(files.checkpoint, files.transcript)
+        keeper, marks = Checkpoint(files.checkpoint, files.transcript), MarksFile(files.home.marks)
         stored = keeper.load()
         progress, log = stored or (Progress(0, agreed.first), None)
         trips = Trips(self.federation, files.run, files.folder / "trips")
@@ -166,6 +167,8 @@ class Conduct:
                 number = progress.number + 1
                 gone = [Absence(number, n, c) for n, c in sorted(failure.absent.items())]
                 progress = replace(progress, number=number, absences=(*progress.absences, *gone))
+            if log is not None:  # between rounds: no advert of the next one is made yet
+                log.marks = marks.merge(log.marks)
             keeper.store(progress, log)
             trips.clear()
             taken = round(time.monotonic() - began, 3)
@@ -186,7 +189,7 @@ class Conduct:
         if log is None:
             atomic_write(files_beside(files.transcript).first, to_bytes(agreed.first))
             self._record(header(terms))
-            log = Log(terms.first_root)
+            log = Log(terms.first_root, marks=MarksFile(files.home.marks).load())
         return CoordinatorHalf(identity, terms, log, self._record, self._keep)
 
     def _record(self, line: str) -> None:
