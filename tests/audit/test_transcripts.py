@@ -17,7 +17,7 @@ from fl import arrays
 from fl.audit import cli
 from fl.audit.archive import append_sum, course_of, files_beside, read_sums
 from fl.audit.heads import Heads, check_heads
-from fl.contracts import NO_LEDGER
+from fl.contracts import NO_LEDGER, Mark
 from fl.privacy import CustomerPrivacy
 from tests import crm
 from tests.audit.test_epsilon import COLUMNS, failures, made
@@ -289,6 +289,16 @@ def test_heads_that_are_all_empty_fail_where_the_signed_plan_promises_something(
     (skipped,) = check_heads(Heads(empty), Path("none"))
     (failed,) = check_heads(Heads(empty, booked=True), Path("none"))
     assert skipped.holds is None and failed.holds is False
+
+
+def test_a_head_that_is_not_at_the_place_that_was_signed_fails(kept: Path) -> None:
+    """Only a brand that signs another number than its ledger's can bring this about."""
+    entry = json.loads(ledger(kept, "north").read_bytes().splitlines()[2])
+    true, folder = Mark(2, bytes.fromhex(entry["prev"])), ledger(kept, "north").parent
+    (good,) = (c for c in check_heads(Heads({"north": [(true, False)]}), folder))
+    (bad,) = (c for c in check_heads(Heads({"north": [(true._replace(entries=4), False)]}), folder))
+    assert (good.holds, bad.holds) == (True, False)
+    assert bad.detail.endswith("..., is of entry 2, not 4 as was signed")
 
 
 def test_a_training_without_a_transcript_fails(
