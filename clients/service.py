@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -25,7 +25,7 @@ from clients.refresh import accept_sizes, load_state
 from clients.standing import FIGURES, load_policy, open_ledger
 from clients.steps import step
 from clients.waiting import Waiting
-from fl.agreement import ending
+from fl.agreement import ending, replying
 from fl.arrays import same_shape, to_bytes
 from fl.audit.archive import course_of
 from fl.contracts import NO_LEDGER, BrandSum, Mark, Reply, Request, Unit, Witness
@@ -47,10 +47,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Open:
-    """A run that this process has begun to serve."""
+    """A run that this process has begun to serve; ``protected`` by a secure sum, or plain."""
 
     node: BrandNode[Any]
     memory: MemoryFile
+    protected: bool
 
 
 @dataclass(slots=True)
@@ -114,7 +115,13 @@ class Service:
             case "finish":
                 return self._finish(files, request)
         opened = self.runs.get(run) or self._open(files)
-        return step(opened.node, opened.memory.save, run, request)
+        reply = step(opened.node, opened.memory.save, run, request)
+        return reply if opened.protected else self._vouched(run, request, reply)
+
+    def _vouched(self, run: str, request: Request, reply: Reply) -> Reply:
+        """Signed by this brand: under the plain sum nothing else says whose reply it is."""
+        signature = load_identity(self.home).sign(replying(run, request, reply))
+        return replace(reply, config={**reply.config, "signature": signature})
 
     def _offer(self, files: RunFiles, raw: bytes) -> Reply:
         known = self.waiting.offered(files.run, raw, partial(self._taken, files))
@@ -202,7 +209,7 @@ class Service:
             booked,
             MemoryFile(files.memory).load(),
         )
-        self.runs[files.run] = Open(node, MemoryFile(files.memory))
+        self.runs[files.run] = Open(node, MemoryFile(files.memory), offer.agreed.protected)
         return self.runs[files.run]
 
     def _summing(self, files: RunFiles, offer: Offer, plan: SignedPlan) -> BrandSum:

@@ -68,7 +68,7 @@ class Code(StrEnum):
     UNKNOWN_ROSTER = "roster.unknown"  # another list of brands, or a brand that is not on it
     MODEL_MISMATCH = "model.mismatch"  # does not follow from the published sums
     BAD_RESULT = "result.invalid"  # a published sum without the signatures it needs
-    BAD_SIGNATURE = "key.signature"  # a key that its brand's identity has not signed
+    BAD_SIGNATURE = "key.signature"  # a key, or an update, that its brand has not signed
     DUPLICATE_KEY = "key.duplicate"  # two brands with one key
     OWN_ENTRY = "key.own-entry"  # this brand's own entry was altered or left out
     WEAK_KEY = "key.weak"  # a key of low order, or no key at all

@@ -35,6 +35,7 @@ from server.checkpoint import Checkpoint, Trips
 from server.coordinator import Absence, Coordinator, Progress
 from server.files import RunFiles
 from server.roster import load_identity
+from server.vouched import Vouched
 
 _log = logging.getLogger(__name__)
 _PATIENT = {Code.SILENT, Code.FAILED, Code.POLICY_APPROVAL}  # may change by waiting
@@ -148,7 +149,7 @@ class Conduct:
         if not stored:
             keeper.store(progress, log)
         coordinator = Coordinator(
-            trips,
+            trips if agreed.protected else Vouched(trips, self.roster, files.run),
             agreed.algorithms["train"],
             agreed.plan,
             summing,

@@ -555,6 +555,40 @@ def test_a_run_without_a_secure_sum_is_possible_where_all_noise_is_the_brands(
     assert committed(place, "a") == [4]
 
 
+@pytest.mark.parametrize("forged", ["another brand's", "of another round", "altered", "unsigned"])
+def test_a_plain_reply_is_its_brands_or_none(
+    place: World, nodes: dict[str, Service], forged: str
+) -> None:
+    privacy = {**VALUES["privacy"], "name": "local"}
+    files = offered(place, privacy=privacy, secure_sum={"name": "plain"}, rounds=2)
+    for brand in BRANDS:
+        path = place.node(brand) / "policy.toml"
+        path.write_text(path.read_text().replace("min_brands = 3", "min_brands = 1"))
+    before: list[Reply] = []
+
+    def asked(brand: str, request: Request) -> Reply:
+        reply = nodes[brand].answer(files.run, request)
+        if brand != "d" or request.kind != "train":
+            return reply
+        before.append(reply)
+        if request.number == 1:
+            return reply
+        match forged:
+            case "another brand's":
+                return nodes["c"].answer(files.run, request)
+            case "of another round":
+                return before[0]
+            case "altered":
+                return replace(reply, arrays={n: x + 1 for n, x in reply.arrays.items()})
+        return replace(reply, config={"weight": reply.config["weight"]})
+
+    federation = InProcessFederation({brand: partial(asked, brand) for brand in BRANDS})
+    progress = Conduct(files, roster(cards(files.home)), federation, 5.0, 0.0).run()
+    assert [(a.number, a.brand, a.code) for a in progress.absences] == [
+        (2, "d", Code.BAD_SIGNATURE)
+    ]
+
+
 def test_nothing_private_is_in_a_log(
     place: World, nodes: dict[str, Service], caplog: pytest.LogCaptureFixture
 ) -> None:
