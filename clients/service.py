@@ -39,6 +39,7 @@ from fl.privacy.ledger import Ledger
 from fl.privacy.secagg.enrol import join
 from fl.privacy.secagg.identity import SignedPlan, signed
 from fl.privacy.secagg.peers import Marks, Peers
+from fl.privacy.secagg.wire import MARK, packed, unpacked
 from fl.report.files import atomic_write
 from fl.welcome import Welcome, load_welcome
 
@@ -72,13 +73,13 @@ class Service:
     counted: dict[str, int] = field(default_factory=dict)
     waiting: Waiting = field(default_factory=Waiting)
     _ledger: Ledger | None = None
-    _signed: Mark = NO_LEDGER
+    _told: Mark = NO_LEDGER
 
     def answer(self, run: str, request: Request) -> Reply:
         """One request of a run. The text of an exception stays here."""
         try:
             reply = self._answer(run, request)
-            self._sign()
+            self._remember()
         except Refused as refusal:
             reply = _refusal(refusal)
         except (Exception, SystemExit) as error:
@@ -98,12 +99,12 @@ class Service:
             self._ledger.close()
             self._ledger = None
 
-    def _sign(self) -> None:
+    def _remember(self) -> None:
         """Note how far the ledger is, before others are told: from then on it must not be less."""
-        if self._ledger is not None and self._ledger.mark != self._signed:
+        if self._ledger is not None and self._ledger.mark != self._told:
             mark = self._ledger.mark
             MarksFile(self.home.marks).merge({load_identity(self.home).public: mark})
-            self._signed = mark
+            self._told = mark
 
     def _answer(self, run: str, request: Request) -> Reply:
         files = RunFiles(self.home, run)
@@ -115,11 +116,21 @@ class Service:
             case "finish":
                 return self._finish(files, request)
         opened = self.runs.get(run) or self._open(files)
-        reply = step(opened.node, opened.memory.save, run, request)
-        return reply if opened.protected else self._vouched(run, request, reply)
+        if not opened.protected:
+            return self._plain(opened, run, request)
+        return step(opened.node, opened.memory.save, run, request)
 
-    def _vouched(self, run: str, request: Request, reply: Reply) -> Reply:
-        """Signed by this brand: under the plain sum nothing else says whose reply it is."""
+    def _plain(self, opened: Open, run: str, request: Request) -> Reply:
+        """A step under the plain sum, with what a secure sum has by itself: the brand's signature,
+        and its ledger's length, which is that of the ledger that the coordinator has seen.
+        """
+        seen, books = _blob(request, "mark"), self._books()
+        if len(seen) != MARK:
+            raise Refused(Code.BAD_REQUEST)
+        if not books.reaches(unpacked(seen)):
+            raise Refused(Code.LEDGER_SET_BACK)
+        reply = step(opened.node, opened.memory.save, run, request)
+        reply = replace(reply, config={**reply.config, "mark": packed(books.mark)})
         signature = load_identity(self.home).sign(replying(run, request, reply))
         return replace(reply, config={**reply.config, "signature": signature})
 

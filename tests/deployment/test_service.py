@@ -16,12 +16,13 @@ import pandas as pd
 import pytest
 
 from clients.home import Home as NodeHome
+from clients.keys import load_identity as brand_identity
 from clients.offer import MOST, Offer, offer_of
 from clients.readiness import looked
 from clients.service import Service, _rows
 from experiments.deployment.rehearsal import conduct, services
 from experiments.deployment.world import World
-from fl.agreement import ending, read
+from fl.agreement import ending, read, replying
 from fl.arrays import Arrays, from_bytes
 from fl.audit.cli import command as audit
 from fl.audit.verify import audit_ledger, recomputed
@@ -575,7 +576,10 @@ def test_a_plain_reply_is_its_brands_or_none(
             return reply
         match forged:
             case "another brand's":
-                return nodes["c"].answer(files.run, request)
+                bare = {k: v for k, v in reply.config.items() if k != "signature"}
+                message = replying(files.run, request, replace(reply, config=bare))
+                key = brand_identity(NodeHome(place.node("c")))
+                return replace(reply, config={**bare, "signature": key.sign(message)})
             case "of another round":
                 return before[0]
             case "altered":

@@ -165,21 +165,46 @@ def test_a_ledger_that_is_restored_takes_part_again(
     assert not course(files, again).absences
 
 
-def test_a_run_without_a_secure_sum_is_remembered_by_the_node_too(
-    place: World, nodes: dict[str, Service]
-) -> None:
+def plain(place: World, rounds: int) -> RunFiles:
+    """A run without a secure sum."""
     privacy = {**VALUES["privacy"], "name": "local"}
     for brand in BRANDS:
         path = place.node(brand) / "policy.toml"
         path.write_text(path.read_text().replace("min_brands = 3", "min_brands = 1"))
-    files = offered(place, privacy=privacy, secure_sum={"name": "plain"}, rounds=2)
-    conduct(files, nodes)
+    return offered(place, privacy=privacy, secure_sum={"name": "plain"}, rounds=rounds)
+
+
+def test_a_run_without_a_secure_sum_is_remembered_by_the_node_too(
+    place: World, nodes: dict[str, Service]
+) -> None:
+    conduct(plain(place, 2), nodes)
     home = NodeHome(place.node("b"))
     assert last_signed(home).entries == entries(place, "b") == 5  # open, reserve, 2 rounds, settle
     deleted(place)
-    more = offered(place, privacy=privacy, secure_sum={"name": "plain"}, rounds=3)
     with pytest.raises(InputError, match=str(Code.LEDGER_SET_BACK)):
-        conduct(more, nodes)
+        conduct(plain(place, 3), nodes)
+
+
+@pytest.mark.parametrize("hides", [False, True])
+def test_a_run_without_a_secure_sum_is_remembered_by_the_coordinator_too(
+    place: World, nodes: dict[str, Service], hides: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    course(plain(place, 1), nodes)
+    close(nodes)
+    shutil.copytree(place.node("b"), place.folder / "copy")
+    assert not course(plain(place, 4), nodes).absences
+    close(nodes)
+    whole(place)
+    if hides:
+        monkeypatch.setattr("fl.privacy.ledger.Ledger.reaches", lambda self, mark: True)
+    progress = course(plain(place, 2), nodes)
+    assert [(a.number, a.brand, a.code) for a in progress.absences] == [
+        (1, "b", Code.LEDGER_SET_BACK),
+        (2, "b", Code.LEDGER_SET_BACK),
+    ]
+    books = books_of(NodeHome(place.node("b")))
+    assert books is not None
+    assert len(list(books.runs.values())[-1].occasions) == (2 if hides else 0)
 
 
 # ----------------------------------------------------------------------------- the coordinator
