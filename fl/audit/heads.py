@@ -7,7 +7,7 @@ round.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -42,14 +42,15 @@ class Heads:
                 self.seen.setdefault(names[i], []).append((mark_in(record), i in survivors))
 
 
-def check_heads(heads: Heads, folder: Path) -> Iterator[Check]:
+def check_heads(heads: Heads, ledgers: Iterable[Path], *, complete: bool) -> Iterator[Check]:
     """Whether each brand's ledger has its heads in their order, and booked every sum it is in.
 
     Args:
-        folder: of the training's ledgers.
+        ledgers: of the run's brands.
+        complete: whether a brand whose ledger is not among them has lost it.
     """
     readings: dict[str, Reading] = {}
-    for path in sorted(folder.glob("*.jsonl")):
+    for path in sorted(ledgers):
         try:
             reading = verify(path, every_signature=True)
         except InputError as error:
@@ -61,6 +62,9 @@ def check_heads(heads: Heads, folder: Path) -> Iterator[Check]:
         yield Check(None, "heads", "no brand keeps a ledger here: nothing is promised")
         return
     for brand, seen in sorted(heads.seen.items()):
+        if not complete and brand not in readings:
+            yield Check(None, "heads", f"{brand}: its ledger was not given")
+            continue
         problem = _wrong(seen, readings.get(brand))
         detail = (
             f"{len(seen)} heads are in its ledger, each at its place; each sum was booked before"

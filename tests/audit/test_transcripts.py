@@ -286,17 +286,19 @@ def test_ledgers_that_were_all_taken_away_fail(
 def test_heads_that_are_all_empty_fail_where_the_signed_plan_promises_something() -> None:
     """A plan without a promise needs no ledgers; any other does."""
     empty = {"north": [(NO_LEDGER, True)]}
-    (skipped,) = check_heads(Heads(empty), Path("none"))
-    (failed,) = check_heads(Heads(empty, booked=True), Path("none"))
+    (skipped,) = check_heads(Heads(empty), (), complete=True)
+    (failed,) = check_heads(Heads(empty, booked=True), (), complete=True)
     assert skipped.holds is None and failed.holds is False
 
 
 def test_a_head_that_is_not_at_the_place_that_was_signed_fails(kept: Path) -> None:
     """Only a brand that signs another number than its ledger's can bring this about."""
     entry = json.loads(ledger(kept, "north").read_bytes().splitlines()[2])
-    true, folder = Mark(2, bytes.fromhex(entry["prev"])), ledger(kept, "north").parent
-    (good,) = (c for c in check_heads(Heads({"north": [(true, False)]}), folder))
-    (bad,) = (c for c in check_heads(Heads({"north": [(true._replace(entries=4), False)]}), folder))
+    true = Mark(2, bytes.fromhex(entry["prev"]))
+    good, bad = (
+        next(check_heads(Heads({"north": [(mark, False)]}), [ledger(kept, "north")], complete=True))
+        for mark in (true, true._replace(entries=4))
+    )
     assert (good.holds, bad.holds) == (True, False)
     assert bad.detail.endswith("..., is of entry 2, not 4 as was signed")
 

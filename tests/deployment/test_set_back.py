@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
@@ -25,6 +26,7 @@ from server.cli import command as server_command
 from server.conduct import Conduct
 from server.coordinator import Progress
 from server.files import RunFiles
+from server.home import Home
 from server.roster import cards, roster
 from tests.deployment.small import BRANDS, VALUES, offered
 
@@ -40,6 +42,12 @@ def course(files: RunFiles, nodes: Nodes) -> Progress:
 def conducted(files: RunFiles, federation: InProcessFederation) -> Progress:
     with files.conducted():
         return Conduct(files, roster(cards(files.home)), federation, 5.0, 0.0).run()
+
+
+def runs_of(place: World) -> list[str]:
+    """Ids, the oldest first."""
+    paths = sorted(place.server.glob("runs/*/offer.json"), key=lambda path: path.stat().st_mtime_ns)
+    return [json.loads(path.read_bytes())["proposal"]["run"] for path in paths]
 
 
 def entries(place: World, brand: str) -> int:
@@ -300,8 +308,35 @@ def test_an_honest_second_run_and_an_honest_third_leave_nobody_out(
 ) -> None:
     files = offered(later, rounds=2)
     assert not course(files, again).absences
-    assert audit(["transcript", str(files.folder)]) == 0
     assert not course(offered(later, rounds=1), again).absences
+    line = ["transcript", str(files.folder)]
+    assert audit(line) == 0
+    assert "SKIP  heads       no ledger was given" in capsys.readouterr().out
+    ledgers = [f"--ledger={later.node(brand) / 'ledger.jsonl'}" for brand in "abc"]
+    assert audit([*line, *ledgers]) == 0
+    said = capsys.readouterr().out
+    assert said.count("2 heads are in its ledger, each at its place") == 3
+    assert "SKIP  heads       d: its ledger was not given" in said
+
+
+def test_a_ledger_that_was_padded_is_found_by_the_auditor(
+    later: World,
+    again: dict[str, Service],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    """A changed program makes it longer than anybody remembers it: all is well until the audit."""
+    runs = [RunFiles(Home(later.server), run) for run in runs_of(later)]
+    whole(later)
+    with again["b"]._books() as books:
+        for _ in range(9):
+            books.refuse(Code.BAD_REQUEST, "0" * 64)
+    again["b"].close()
+    monkeypatch.setattr("fl.privacy.ledger.Ledger.reaches", lambda self, mark: True)
+    assert not course(offered(later, rounds=2), again).absences
+    path = f"--ledger={later.node('b') / 'ledger.jsonl'}"
+    assert [audit(["transcript", str(files.folder), path]) for files in runs] == [0, 1]
+    assert "is not in its ledger: set back, or written anew" in capsys.readouterr().out
 
 
 def test_runs_beside_each_other_leave_nobody_out(place: World, nodes: dict[str, Service]) -> None:
