@@ -168,10 +168,12 @@ def _opened(argument: str) -> str:
 
 
 def _one(config: DictConfig, folder: str = "", shelf: Shelf | None = None) -> None:
+    from hydra.core.hydra_config import HydraConfig
     from omegaconf import OmegaConf
     from omegaconf.errors import OmegaConfBaseException
 
     from experiments.compare import one_of_many, run
+    from experiments.questions.inquiry import idle
     from fl.errors import InputError
 
     try:
@@ -183,8 +185,11 @@ def _one(config: DictConfig, folder: str = "", shelf: Shelf | None = None) -> No
     if not values["out"]:
         raise InputError("out", "is empty", "name a folder, out=DIR")
     values["out"] = os.path.join(str(values["out"]), folder)
+    named = {str(key): value for key, value in values.items()}
+    if unused := idle(named, HydraConfig.get().overrides.task):
+        one = f"{', '.join(unused)}: no part of a task that counts and trains nothing"
+        sys.stderr.write(f"fl-run: {one}\n")
     try:
-        named = {str(key): value for key, value in values.items()}
         run(named) if shelf is None else one_of_many(named, shelf)
     except OSError as error:
         raise _of_the_system(error) from error

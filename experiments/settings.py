@@ -21,6 +21,7 @@ from fl.privacy import PLANS, SECURE_SUMS, NoPrivacy, Plan, Summing
 from fl.round import rehearse
 from fl.tasks import TASKS, NamedConfig, TaskConfig, Trained
 
+ALONE = "for the run's own guarantee alone, set plans=null 'epsilons=[]'"
 ARMS = ("alone", "federated", "finetuned", "central_dp", "pooled")
 _GROUPS = ("data", "partition", "preparation", "task", "model", "algorithm", "privacy")
 _KEYS = {
@@ -163,8 +164,17 @@ def guarantees(values: Values) -> list[Plan]:
         ]
     labels = [label(plan) for plan in chosen]
     if repeated := sorted({name for name in labels if labels.count(name) > 1}):
-        raise InputError("epsilons", f"{repeated[0]} is asked for twice", "name it once")
+        twice = f"{repeated[0]} is asked for twice"
+        if repeated[0] == labels[0]:
+            twice += ", by privacy and by plans"
+        raise InputError("epsilons", twice, f"name it once; {ALONE}")
     return chosen
+
+
+def instead(plan: Plan, values: Values) -> str:
+    """What may be set where ``plan`` cannot be kept: it is the run's own, or one of ``plans``."""
+    own = label(plan) == label(choose(PLANS, values["privacy"], "privacy"))
+    return "privacy=local" if own else f"leave {label(plan)} out of plans; {ALONE}"
 
 
 def _variants(values: Values) -> tuple[Variant, ...]:
@@ -260,13 +270,13 @@ def _check_sum(made: Settings, variant: Variant) -> None:
         raise InputError(
             "algorithm",
             f"{algorithm.name} trains at a brand, with a share of {plan.name}'s noise only",
-            "choose algorithm=fedsgd, or privacy=local",
+            f"choose algorithm=fedsgd, or {instead(plan, made.values)}",
         )
     if not made.summing.hides_updates:
         raise InputError(
             "secure_sum",
-            f"{made.summing.name} shows updates that have a share of {plan.name}'s noise only",
-            "choose a secure sum that hides updates, or privacy=local",
+            f"{made.summing.name} shows updates with a share of the noise of {variant.label} only",
+            f"set secure_sum=brandagg, or {instead(plan, made.values)}",
         )
 
 

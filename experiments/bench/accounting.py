@@ -9,19 +9,15 @@ run in under 0.5 s.
 from __future__ import annotations
 
 import argparse
-import json
 import math
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
+from experiments.bench.published import publish
 from fl.contracts import Unit
 from fl.events import Composed, Gaussian, PrivacyEvent, Repeated, Sampled
 from fl.privacy.accounting import ACCOUNTANTS, both
@@ -30,7 +26,6 @@ from fl.privacy.composition import group
 from fl.privacy.filter import filter_epsilon
 from fl.privacy.statement import Conditions, statement
 from fl.privacy.translation import meaning
-from fl.report.files import atomic_write
 
 RUNS = (
     (0.01, 1.0, 1_000, 1e-5),
@@ -86,19 +81,7 @@ def main() -> None:
     out: Path = parser.parse_args().out
     both(_training(0.1, 2.0, 3), 1e-5)  # imports
     meaning(Gaussian(2.0))
-    report: dict[str, Any] = {
-        "rows": [dict(row) for row in rows()],
-        "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
-        "versions": {
-            "python": sys.version.split()[0],
-            **{package: metadata.version(package) for package in _PACKAGES},
-        },
-    }
-    atomic_write(out, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
-    for row in report["rows"]:
-        sys.stdout.write(
-            f"{row['case']:<42} {row['metric']:<14} {row['value']:.4g} {row['unit']}\n"
-        )
+    publish(out, "accounting", list(rows()), _PACKAGES)
 
 
 def _training(rate: float, sigma: float, steps: int) -> PrivacyEvent:

@@ -13,20 +13,18 @@ import contextlib
 import io
 import json
 import os
-import platform
 import statistics
 import subprocess
 import sys
 import tempfile
-from importlib import metadata
 from pathlib import Path
 
+from experiments.bench.published import publish
 from experiments.deployment.demo import CLEAR, EXPERIMENT, TIMED, conduct
 from experiments.deployment.ports import free_port
 from experiments.deployment.rows import shares
 from experiments.deployment.world import World, wait
 from experiments.settings import settings
-from fl.report.files import atomic_write
 from server.home import Home, read_config
 from server.proposing import composed
 from server.superlink import environment, flwr
@@ -113,17 +111,7 @@ def main() -> None:
     ]
     ratio = statistics.median(secure) / statistics.median(noop)
     found.append({"case": "secure sum", "metric": "over flower no-op", "value": ratio, "unit": "x"})
-    content = {
-        "bench": "deployment",
-        "rows": found,
-        "machine": {
-            "platform": platform.platform(),
-            "cores": os.cpu_count(),
-            "load": list(os.getloadavg()),
-        },
-        "versions": {name: metadata.version(name) for name in ("crossbrand-fl", "flwr")},
-    }
-    atomic_write(out, (json.dumps(content, indent=1) + "\n").encode())
+    publish(out, "deployment", found, ("crossbrand-fl", "flwr"))
 
 
 def flower(world: World, folder: Path) -> list[float]:

@@ -13,16 +13,14 @@ a run. A released sample counts again with new noise, so figures are means over 
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 from torch import nn
 
+from experiments.bench.published import publish
 from experiments.progress import meter
 from experiments.questions.asking import in_force
 from experiments.questions.benchmark import Benchmark, spread_of
@@ -32,7 +30,6 @@ from fl.algorithms.disclosure import Disclosure
 from fl.contracts import Floats
 from fl.data.divide import undivided
 from fl.privacy import Plan
-from fl.report.files import atomic_write
 from fl.seeds import Generator, numpy_generator
 from fl.tasks.statistics import Statistics
 from server.proposing import composed
@@ -69,13 +66,7 @@ def main() -> None:
                     }
                     for metric, values in found.items()
                 ]
-    made = {
-        "rows": rows,
-        "setting": {"samples": SAMPLES, "draws": DRAWS},
-        "machine": platform.platform(),
-        "versions": {p: metadata.version(p) for p in ("numpy", "torch")},
-    }
-    atomic_write(out, (json.dumps(made, indent=1) + "\n").encode())
+    publish(out, "disclosure", rows, ("numpy", "torch"), samples=SAMPLES, draws=DRAWS)
 
 
 def _study(how: Inquiry) -> Benchmark:

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import statistics
 import subprocess
 import sys
@@ -22,12 +21,12 @@ import tempfile
 import time
 import warnings
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from experiments.bench.published import Row, publish, row
 from fl.contracts import Examples
 from fl.privacy.gradients import CustomerGradients
 from fl.privacy.noise import SecureRandom, noised
@@ -192,7 +191,7 @@ def _own_peak_mb(case: str) -> float:
     return next(int(line.split()[1]) for line in lines if line.startswith("VmHWM:")) / 1024
 
 
-def measure(rounds: int) -> dict[str, object]:
+def measure(rounds: int) -> list[Row]:
     """All rows, and the ratios that the targets are about."""
     steps, peaks = cpu_ms(rounds), {case: peak_mb(case) for case in CASES}
     times = {case: taken[len(taken) // 10] for case, taken in steps.items()}
@@ -206,16 +205,7 @@ def measure(rounds: int) -> dict[str, object]:
         ]
     for case in ("opacus_ghost", "opacus_hooks"):
         table.append((case, "time_over_ours", times[case] / times["ours"], "ratio"))
-    names = ("case", "metric", "value", "unit")
-    packages = ("torch", "opacus", "numpy", "cryptography")
-    return {
-        "rows": [dict(zip(names, row, strict=True)) for row in table],
-        "machine": platform.platform(),
-        "versions": {
-            "python": platform.python_version(),
-            **{package: metadata.version(package) for package in packages},
-        },
-    }
+    return [row(*figures) for figures in table]
 
 
 def main() -> None:
@@ -227,8 +217,12 @@ def main() -> None:
     given = parser.parse_args()
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore", "Full backward hook is firing")  # Opacus, at every step
-    result = _own_peak_mb(given.only) if given.only else measure(given.rounds)
-    atomic_write(given.out, (json.dumps(result, indent=1) + "\n").encode())
+    if given.only:
+        atomic_write(given.out, f"{json.dumps(_own_peak_mb(given.only))}\n".encode())
+        return
+    publish(
+        given.out, "dp_sgd", measure(given.rounds), ("torch", "opacus", "numpy", "cryptography")
+    )
 
 
 if __name__ == "__main__":

@@ -16,11 +16,8 @@ floor of what privacy costs), ``_scaffold`` and ``_shuffled``, and
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import time
 from collections.abc import Callable, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -29,8 +26,8 @@ import torch
 
 from experiments.bench.engine_formulas import Flow, embedded, stacked, torch_loop
 from experiments.bench.engine_world import BRANDS, CASES, Case, World
+from experiments.bench.published import publish
 from experiments.runtimes import cores
-from fl.report.files import atomic_write
 
 QUICK, WARM = 6, 3
 
@@ -108,17 +105,8 @@ def main() -> None:
     parser.add_argument("--cases", default=",".join(CASES), help="some of the cases, with commas")
     given = parser.parse_args()
     torch.set_num_threads(1)
-    content = {
-        "bench": "engine",
-        "rows": measure(given.cases.split(","), given.rounds),
-        "brands": BRANDS,
-        "machine": platform.platform(),
-        "versions": {
-            "python": platform.python_version(),
-            **{p: metadata.version(p) for p in ("crossbrand-fl", "torch", "numpy")},
-        },
-    }
-    atomic_write(given.out, (json.dumps(content, indent=1) + "\n").encode())
+    found = measure(given.cases.split(","), given.rounds)
+    publish(given.out, "engine", found, ("crossbrand-fl", "torch", "numpy"), brands=BRANDS)
 
 
 if __name__ == "__main__":

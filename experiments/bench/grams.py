@@ -10,14 +10,9 @@ of five. Messages are made up: 5,000 of 50 characters drawn from 2,000 Chinese o
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +20,8 @@ import torch
 from sklearn.feature_extraction.text import HashingVectorizer
 from torch import Tensor, nn
 
+from experiments.bench.published import publish
 from fl.data.grams import Grams
-from fl.report.files import atomic_write
 from fl.seeds import numpy_generator
 from fl.sparse import SparseLinear
 
@@ -103,19 +98,7 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True, metavar="FILE.json")
     out: Path = parser.parse_args().out
     torch.set_num_threads(1)
-    report: dict[str, Any] = {
-        "rows": [dict(row) for row in rows()],
-        "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
-        "versions": {
-            "python": sys.version.split()[0],
-            **{package: metadata.version(package) for package in _PACKAGES},
-        },
-    }
-    atomic_write(out, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
-    for row in report["rows"]:
-        sys.stdout.write(
-            f"{row['case']:<12} {row['metric']:<32} {row['value']:.4g} {row['unit']}\n"
-        )
+    publish(out, "grams", list(rows()), _PACKAGES)
 
 
 if __name__ == "__main__":

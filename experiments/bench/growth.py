@@ -10,13 +10,11 @@ from __future__ import annotations
 
 import argparse
 import json
-import platform
 import subprocess
 import sys
 import tempfile
 import time
 from collections import Counter
-from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +22,7 @@ import numpy as np
 import torch
 
 from clients.node import BrandNode
+from experiments.bench.published import publish
 from experiments.runtimes import Runtime, federation
 from fl.algorithms.fedavg import FedAvg
 from fl.contracts import Examples
@@ -142,16 +141,7 @@ def main() -> None:
         atomic_write(given.out, found.encode())
         return
     rows = measure()
-    content = {
-        "bench": "growth",
-        "rows": rows,
-        "machine": platform.platform(),
-        "versions": {
-            "python": platform.python_version(),
-            **{p: metadata.version(p) for p in ("crossbrand-fl", "torch", "numpy")},
-        },
-    }
-    atomic_write(given.out, (json.dumps(content, indent=1) + "\n").encode())
+    publish(given.out, "growth", rows, ("crossbrand-fl", "torch", "numpy"))
     atomic_write(given.out.with_suffix(".svg"), plot(rows).encode())
 
 

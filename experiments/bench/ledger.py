@@ -11,18 +11,15 @@ entries in under 2 s.
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 
+from experiments.bench.published import publish
 from fl.contracts import Unit
 from fl.events import Gaussian, Repeated, Sampled, to_json
 from fl.privacy.books import Neighbours, Opening
@@ -30,7 +27,6 @@ from fl.privacy.entries import PURPOSE, START, Json, Kind, write
 from fl.privacy.ledger import Ledger
 from fl.privacy.reading import verify
 from fl.privacy.signing import SigningKey, checker
-from fl.report.files import atomic_write
 
 APPENDS, ENTRIES = 400, 10_000
 ROUND = Sampled(0.02, Gaussian(1.16))
@@ -125,23 +121,7 @@ def main() -> None:
     where: Path = asked.folder or asked.out.resolve().parent
     with tempfile.TemporaryDirectory(dir=where) as folder:
         measured = list(rows(Path(folder)))
-    report = {
-        "rows": measured,
-        "machine": {
-            "platform": platform.platform(),
-            "cores": os.cpu_count(),
-            "load": os.getloadavg()[0],
-        },
-        "versions": {
-            "python": sys.version.split()[0],
-            "cryptography": metadata.version("cryptography"),
-        },
-    }
-    atomic_write(asked.out, (json.dumps(report, indent=1, allow_nan=False) + "\n").encode())
-    for row in measured:
-        sys.stdout.write(
-            f"{row['case']:<12} {row['metric']:<13} {row['value']:.4g} {row['unit']}\n"
-        )
+    publish(asked.out, "ledger", measured, ("cryptography",))
 
 
 if __name__ == "__main__":

@@ -20,14 +20,11 @@ or above 100 brands our degree. (Flower's full graph of 1000 would take minutes 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -53,6 +50,7 @@ from flwr.common.secure_aggregation.secaggplus_utils import (
 from flwr.supercore.primitives.asymmetric import bytes_to_private_key, bytes_to_public_key
 
 from experiments.bench import secure_round
+from experiments.bench.published import publish
 from fl import arrays
 from fl.algorithms.fedavg import FedAvg
 from fl.arrays import Arrays
@@ -65,7 +63,6 @@ from fl.privacy.secagg.enrol import simulate
 from fl.privacy.secagg.masks import add_masks
 from fl.privacy.secagg.profiles import PROFILES
 from fl.privacy.secagg.wire import OPEN, STEP, TRAIN
-from fl.report.files import atomic_write
 from fl.seeds import numpy_generator
 
 RING = 1 << 32
@@ -323,13 +320,7 @@ def main() -> None:
             rows += measure(case, rate)
     if not options.case or secure_round.CASE in options.case:
         rows += secure_round.measure()
-    content = {
-        "rows": rows,
-        "machine": {"platform": platform.platform(), "cores": os.cpu_count()},
-        "versions": {name: metadata.version(name) for name in ("cryptography", "flwr", "numpy")},
-        "load": os.getloadavg()[0],
-    }
-    atomic_write(options.out, json.dumps(content, indent=1).encode())
+    publish(options.out, "secure_sum", rows, ("cryptography", "flwr", "numpy"))
 
 
 if __name__ == "__main__":

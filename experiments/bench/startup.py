@@ -9,18 +9,15 @@ runtime; its clock stops at the line that says the work has started; its process
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import subprocess
 import sys
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 from statistics import median
 
-from fl.report.files import atomic_write
+from experiments.bench.published import publish
 
 CASES = {
     "python -m experiments.run --help": ["-m", "experiments.run", "--help"],
@@ -98,22 +95,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--repeats", type=int, default=15)
     asked = parser.parse_args()
-    content = {
-        "bench": "startup",
-        "rows": measure(asked.repeats),
-        "repeats": asked.repeats,
-        "machine": {
-            "platform": platform.platform(),
-            "processor": platform.processor() or platform.machine(),
-            "cores": os.cpu_count(),
-            "load": list(os.getloadavg()),
-        },
-        "versions": {
-            "python": platform.python_version(),
-            "crossbrand-fl": metadata.version("crossbrand-fl"),
-        },
-    }
-    atomic_write(asked.out, (json.dumps(content, indent=1) + "\n").encode())
+    found = measure(asked.repeats)
+    publish(asked.out, "startup", found, ("crossbrand-fl",), repeats=asked.repeats)
 
 
 if __name__ == "__main__":

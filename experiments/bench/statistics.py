@@ -12,16 +12,14 @@ is run beside it (its noise would protect nobody there): the ratio is what the s
 from __future__ import annotations
 
 import argparse
-import json
-import platform
 import tempfile
 import time
-from importlib import metadata
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from experiments.bench.published import publish
 from experiments.journal import Journal
 from experiments.questions.asking import Place, ask
 from fl.algorithms.counts import Counts
@@ -29,7 +27,6 @@ from fl.algorithms.disclosure import Disclosure
 from fl.contracts import Question
 from fl.data.columns import Category, Number
 from fl.privacy import BrandAgg, CustomerPrivacy, PlainSum, Summing
-from fl.report.files import atomic_write
 from fl.seeds import numpy_generator
 from fl.tasks.records import Records, Segments
 from fl.tasks.statistics import Statistics
@@ -67,13 +64,8 @@ def main() -> None:
             ]
         ratio = best["brandagg"][0] / best["plain"][0]
         rows.append({"case": case, "metric": "brandagg_over_plain", "value": ratio, "unit": "x"})
-    made = {
-        "rows": rows,
-        "setting": {"brands": BRANDS, "cells": CELLS, "customers_each": CUSTOMERS},
-        "machine": platform.platform(),
-        "versions": {p: metadata.version(p) for p in ("numpy", "torch", "cryptography")},
-    }
-    atomic_write(out, (json.dumps(made, indent=1) + "\n").encode())
+    setting = {"brands": BRANDS, "cells": CELLS, "customers_each": CUSTOMERS}
+    publish(out, "statistics", rows, ("numpy", "torch", "cryptography"), **setting)
 
 
 def _task() -> Statistics:

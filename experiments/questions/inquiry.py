@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from experiments.questions.catalog import STUDIES
 from experiments.questions.study import Study
 from experiments.runtimes import Runtime
-from experiments.settings import Source, guarantees, label, seeds
+from experiments.settings import ALONE, Source, guarantees, instead, label, seeds
 from fl.config import Values, build, choose
 from fl.contracts import Unit
 from fl.data.catalog import DATASETS
@@ -19,7 +19,10 @@ from fl.privacy import SECURE_SUMS, Plan, Summing
 
 _TOGETHER = ("plans", "epsilons")
 _NEEDED = ("data", "partition", "task", "privacy", "secure_sum", "runtime", "seeds", *_TOGETHER)
-_CLEAR = "for the run's own guarantee alone, set plans=null epsilons=[]"
+_TRAINS = (
+    *("model", "algorithm", "training", "tuning", "rounds", "evaluate_every", "arms"),
+    *("preparation", "by_epsilon"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +56,12 @@ def inquiry(values: Values) -> Inquiry:
     """
     for key in _NEEDED:
         if key not in values:
-            remedy = f"leave ~{key} out; {_CLEAR}" if key in _TOGETHER else "give it a value"
+            remedy = f"leave ~{key} out; {ALONE}" if key in _TOGETHER else "give it a value"
             raise InputError(key, "is missing", remedy)
     summing = choose(SECURE_SUMS, values["secure_sum"], "secure_sum")
     plans = {label(plan): plan for plan in guarantees(values)}
     for plan in plans.values():
-        _check(plan, summing)
+        _check(plan, summing, values)
     runtime = build(Runtime, values["runtime"], "runtime")
     if runtime.name == "ray":
         raise InputError(
@@ -78,7 +81,24 @@ def inquiry(values: Values) -> Inquiry:
     )
 
 
-def _check(plan: Plan, summing: Summing) -> None:
+def idle(values: Values, overrides: Sequence[str]) -> list[str]:
+    """Which overrides of the command line play no part: a question counts, and trains nothing.
+
+    Args:
+        values: a resolved config that builds.
+        overrides: as given, such as ``training.epochs=2``.
+
+    >>> idle({"task": {"name": "statistics"}}, ["rounds=3", "seeds=1", "+training.epochs=2"])
+    ['rounds', 'training.epochs']
+    """
+    task = values["task"]
+    if not isinstance(task, Mapping) or task.get("name") not in STUDIES or task.get("learners"):
+        return []
+    keys = [override.lstrip("+~").partition("=")[0] for override in overrides]
+    return [key for key in keys if key.partition(".")[0] in _TRAINS]
+
+
+def _check(plan: Plan, summing: Summing, values: Values) -> None:
     if plan.unit is Unit.BRAND:
         raise InputError(
             "privacy",
@@ -90,6 +110,6 @@ def _check(plan: Plan, summing: Summing) -> None:
     if plan.needs_hidden_updates and not summing.hides_updates:
         raise InputError(
             "secure_sum",
-            f"{summing.name} shows sums that have a share of {plan.name}'s noise only",
-            "set secure_sum=brandagg, or privacy=local",
+            f"{summing.name} shows sums with a share of the noise of {label(plan)} only",
+            f"set secure_sum=brandagg, or {instead(plan, values)}",
         )

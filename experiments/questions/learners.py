@@ -86,7 +86,7 @@ def _rows(run: Mapping[str, object], learner: str, seeds: int) -> list[Row]:
     names = (mapping(config.get(group)).get("name") for group in ("data", "model"))
     data, model = map(str, names)
     for one in map(mapping, sequence(mapping(run.get("uplift")).get("arms"))):
-        epsilon = real(one.get("epsilon"))
+        epsilon = real(one.get("epsilon_of_all") or one.get("epsilon"))  # what the line cost
         for metric in ("qini", "auuc", "top"):
             value, low, high = (real(x) for x in sequence(one.get(metric)))
             rows.append(

@@ -19,7 +19,7 @@ where ``n`` is below ten standard deviations of its own noise no rate is given a
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 NAN = float("nan")
 Z95 = 1.959963984540054
 _LEAST = 10.0  # standard deviations of its noise that a denominator must have
+_RARE = 10.0  # customers, below which rates are not taken as normal
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +87,9 @@ def enough(c_ao: Floats, tau: float) -> bool:
 def pooled(c_ao: Floats, arm: int, tau: float = 0.0) -> Effect:
     """All customers as one: ``y_1 / n_1 - y_0 / n_0``, with Wald's interval.
 
+    Where an arm has fewer than ten customers with the outcome, or without it, the interval takes in
+    that of :func:`small`: Wald's is too narrow there, and of width zero where nobody has it.
+
     >>> effect = pooled(np.array([[16389.0, 298.0], [32660.0, 736.0]]), 1)  # Karlan and List 2007
     >>> round(100 * effect.value, 3), round(100 * effect.error, 3)
     (0.418, 0.13)
@@ -97,7 +101,7 @@ def pooled(c_ao: Floats, arm: int, tau: float = 0.0) -> Effect:
     raw = pair[:, 1] / n
     sampling = float((p * (1 - p) / n).sum())
     noise = float((_noise_factor(p) * tau**2 / n**2).sum())
-    return _effect(float(raw[1] - raw[0]), sampling, noise, raw, n)
+    return _widened(_effect(float(raw[1] - raw[0]), sampling, noise, raw, n), pair, tau)
 
 
 def small(c_ao: Floats, arm: int, tau: float = 0.0) -> Effect:
@@ -130,7 +134,8 @@ def mantel_haenszel(c_sao: Floats, arm: int, tau: float = 0.0) -> Effect:
     Greenland and Robins, "Estimation of a common effect parameter from sparse follow-up data",
     Biometrics 1985; standard error of Sato, "On the variance estimator for the Mantel-Haenszel
     risk difference", Biometrics 1989, which holds for many small strata and for few large ones.
-    Strata in which an arm is too small for the noise are added up to one.
+    Strata in which an arm is too small for the noise are added up to one. Few outcomes in all: as
+    :func:`pooled`.
     """
     c_sao, tau_s = merged(c_sao[:, [0, arm]], tau)
     n0, n1 = c_sao[:, 0].sum(1), c_sao[:, 1].sum(1)
@@ -148,7 +153,8 @@ def mantel_haenszel(c_sao: Floats, arm: int, tau: float = 0.0) -> Effect:
     slopes = np.stack([by_n0, by_n0 - n1 / n, by_n1, by_n1 + n0 / n], 1) / w.sum()
     noise = float(((slopes**2).sum(1) * tau_s**2).sum())
     rates = np.array([y0.sum() / n0.sum(), y1.sum() / n1.sum()])
-    return _effect(value, sampling, noise, rates, np.array([n0.sum(), n1.sum()]))
+    found = _effect(value, sampling, noise, rates, np.array([n0.sum(), n1.sum()]))
+    return _widened(found, c_sao.sum(0), float(np.sqrt((tau_s**2).sum())))
 
 
 def heterogeneity(c_sao: Floats, arm: int, tau: float = 0.0) -> Heterogeneity:
@@ -243,6 +249,14 @@ def _effect(value: float, sampling: float, noise: float, rates: Floats, n: Float
     return Effect(
         value, error, math.sqrt(noise), low, high, *_pair(rates), (float(n[1]), float(n[0]))
     )
+
+
+def _widened(effect: Effect, pair: Floats, tau: float) -> Effect:
+    """Where few have the outcome, or few lack it, the interval of few customers as well."""
+    if pair.min() >= _RARE:
+        return effect
+    few = small(pair, 1, tau)
+    return replace(effect, low=min(effect.low, few.low), high=max(effect.high, few.high))
 
 
 def _pair(rates: Floats) -> tuple[float, float]:

@@ -197,13 +197,15 @@ def privacy(rows: Sequence[Row], plan: Mapping[str, object] | None = None) -> tu
     if not name:
         return False, "Privacy: not recorded for this run"
     if name == "none":
-        return False, "No privacy guarantee: plan 'none' chosen by name"
+        kept = {f"{r.privacy} at epsilon {r.epsilon:.3g}" for r in rows if r.epsilon is not None}
+        beside = f"; beside it {', '.join(sorted(kept))}" if kept else ""
+        return False, f"No privacy guarantee: plan 'none' chosen by name{beside}"
     if (noise := given.get("noise_source", "secure")) != "secure":
         return False, f"NO PRIVACY: plan '{name}' with {noise}, which anyone can subtract"
     unit = given.get("unit", "none")
     epsilons = sorted({row.epsilon for row in rows if row.epsilon is not None})
     line = f"Privacy: plan '{name}'" + (f", protects each {unit}" if unit != "none" else "")
-    return True, line + (f", epsilon {', '.join(f'{e:g}' for e in epsilons)}" if epsilons else "")
+    return True, line + (f", epsilon {', '.join(f'{e:.3g}' for e in epsilons)}" if epsilons else "")
 
 
 def main_rows(rows: Sequence[Row], run: Mapping[str, object]) -> list[Row]:

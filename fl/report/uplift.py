@@ -148,8 +148,9 @@ def _how(entry: Mapping[str, object]) -> str:
     )
     folds, many = real(entry.get("folds")), real(entry.get("passes"))
     if folds:
+        divisions = "one division" if many == 1 else f"over {many:.0f} divisions"
         return told.format(
-            f"over customers and over {many:.0f} divisions of all customers into {folds:.0f} folds"
+            f"over customers and {divisions} of all customers into {folds:.0f} folds"
         )
     return told.format("over customers, of the first seed's test customers")
 

@@ -112,12 +112,26 @@ def test_intervals_with_noise_cover_the_truth(estimate: str) -> None:
     assert covered(blind, 0.004) < 0.9  # intervals that leave the noise out do not
 
 
-def test_a_small_brand_is_covered_where_wald_is_not() -> None:
+def test_few_outcomes_are_covered_where_wald_alone_does_not() -> None:
     rng = np.random.default_rng(4)
     n_sa, p_sa = np.array([[40.0, 80.0]]), np.array([[0.018, 0.022]])
     cells = [drawn(rng, n_sa, p_sa)[0] for _ in range(2000)]
-    assert covered([small(c, 1) for c in cells], 0.004) > 0.94
-    assert covered([pooled(c, 1) for c in cells], 0.004) < 0.92
+    for found in (
+        [small(c, 1) for c in cells],
+        [pooled(c, 1) for c in cells],
+        [mantel_haenszel(c[None], 1) for c in cells],
+    ):
+        assert covered(found, 0.004) > 0.94
+    wald = [abs(e.value - 0.004) <= effects.Z95 * e.error for e in (pooled(c, 1) for c in cells)]
+    assert np.mean(wald) < 0.92
+
+
+def test_an_outcome_that_nobody_has_leaves_an_interval() -> None:
+    """The rule of three: of 450 without, at most about 3 in 450 may be expected."""
+    c_ao = np.array([[450.0, 0.0], [450.0, 0.0]])
+    for effect in (pooled(c_ao, 1), mantel_haenszel(c_ao[None], 1)):
+        assert effect.value == effect.error == 0
+        assert effect.low < -0.005 and effect.high > 0.005
 
 
 @pytest.mark.parametrize("tau", [0.0, 8.0])

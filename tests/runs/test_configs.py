@@ -154,3 +154,29 @@ def test_shared_noise_needs_an_algorithm_that_sends_sums_and_a_sum_that_hides_up
     }
     with pytest.raises(InputError, match="secure_sum: plain shows updates"):
         settings(changed)
+
+
+@pytest.mark.parametrize("name", ["uplift_karlan", "text_reviews", "preference_films"])
+@pytest.mark.parametrize("plan", ["none", "local"])
+def test_a_sum_that_another_guarantee_forbids_is_refused_with_what_helps(
+    name: str, plan: str
+) -> None:
+    """The experiment brings a shared guarantee beside the one that was chosen."""
+    asked = [f"experiment={name}", f"privacy={plan}", "secure_sum=plain", "out=unused"]
+    with pytest.raises(InputError, match="share of the noise of distributed-") as refused:
+        made(composed(*asked))
+    assert "plans=null 'epsilons=[]'" in refused.value.remedy
+    assert "privacy=local" not in refused.value.remedy
+    alone = made(composed(*asked, "plans=null", "epsilons=[]"))
+    kept = alone.variants if isinstance(alone, Settings) else tuple(alone.plans)
+    assert len(kept) == 1
+
+
+def test_a_guarantee_that_is_chosen_and_beside_it_is_refused_with_what_helps() -> None:
+    asked = ["experiment=text_reviews", "privacy=distributed", "out=unused"]
+    with pytest.raises(InputError, match="asked for twice, by privacy and by plans") as refused:
+        made(composed(*asked))
+    assert "plans=null 'epsilons=[]'" in refused.value.remedy
+    assert [v.label for v in made(composed(*asked, "plans=null", "epsilons=[]")).variants] == [
+        "distributed-3"
+    ]

@@ -62,7 +62,7 @@ def test_shared_noise_needs_a_sum_that_hides_and_one_gradient_a_round() -> None:
 @pytest.mark.parametrize(
     ("asked", "why"),
     [
-        ((*FACTORS, *SHARED, "algorithm=fedsgd", PLAIN), "choose a secure sum that hides updates"),
+        ((*FACTORS, *SHARED, "algorithm=fedsgd", PLAIN), "set secure_sum=brandagg"),
         ((*FACTORS, *SHARED, "secure_sum=brandagg"), "choose algorithm=fedsgd"),
         ((*FACTORS, "privacy=local", PLAIN), "set model.per_customer=true"),
         (("model=sasrec", "privacy=local", PLAIN), "set model.per_customer=true and model.dropout"),

@@ -34,7 +34,7 @@ from fl.privacy import Plan
 from fl.privacy.reading import verify
 from fl.report.answers import Text
 from fl.report.rows import Row
-from fl.report.table import Table
+from fl.report.table import Table, privacy
 from tests import crm
 
 
@@ -140,6 +140,21 @@ def test_without_privacy_the_sum_is_exact(sum_: str) -> None:
     assert not Path("out/ledgers").exists() and not Path("out/work").exists()
     report = Path("out/report.html").read_text()
     assert "&lt;b&gt;" in report and "No privacy guarantee" in report and "So many." in report
+
+
+def test_options_of_training_are_said_to_play_no_part(capfd: pytest.CaptureFixture[str]) -> None:
+    assert command(options("out", "rounds=3", "training.epochs=2")) == 0
+    said = capfd.readouterr().err
+    assert "fl-run: rounds, training.epochs: no part of a task that counts" in said
+    assert command(options("again")) == 0
+    assert "no part" not in capfd.readouterr().err
+
+
+def test_without_privacy_the_guarantees_beside_it_are_named(capfd: pytest.CaptureFixture[str]) -> None:
+    assert command(options("out", *SHARED)) == 0
+    assert "chosen by name" in capfd.readouterr().out
+    rows = [Row("t", "d", "t", "", "", "distributed", 1.0, "federated", "pooled", "n", 1, 1, 1, 1)]
+    assert privacy(rows, {"name": "none"})[1].endswith("by name; beside it distributed at epsilon 1")
 
 
 @pytest.mark.parametrize(("plan", "spread"), [("local", 3**0.5), ("distributed", 3**0.5)])

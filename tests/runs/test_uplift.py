@@ -214,6 +214,9 @@ def test_a_private_learner_says_what_all_trainings_of_a_customer_cost() -> None:
     by_hand = pld_epsilon(Composed((from_json(json.loads(spent)),) * 3), 1e-5)
     assert one["epsilon_of_all"] == pytest.approx(by_hand) and by_hand > 1.6
     assert f"{by_hand:.2f} (3 trainings)" in Path("out/report.html").read_text()
+    rows = json.loads(Path("out/results.json").read_text())
+    (learned,) = {r["epsilon"] for r in rows if r["task"] == "targeting"}
+    assert learned == pytest.approx(by_hand)
 
 
 def test_a_run_that_lost_its_count_takes_finished_learners_as_they_are() -> None:
