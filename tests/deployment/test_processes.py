@@ -6,6 +6,7 @@ of its own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -33,6 +34,7 @@ from server.checkpoint import Checkpoint
 from server.files import RunFiles
 from server.home import Home, read_config
 from server.proposing import propose
+from server.superlink import node_ids
 from tests import postgres
 from tests.deployment.hostile import LIES
 from tests.deployment.small import BRANDS, SECRET, VALUES, table, world
@@ -453,6 +455,106 @@ def test_the_proxy_passes_the_fleet_paths_only_and_only_with_a_certificate(place
     assert status("/v1/fleet/../control/list-runs", known) == 403
     assert status("/v1/fleet/pull-messages", stranger) == 400
     assert status("/v1/fleet/pull-messages", known) not in (400, 403, 404)
+
+
+WAITS = """\
+import time
+from pathlib import Path
+
+from flwr.serverapp import ServerApp
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid, context):
+    while not Path({over!r}).exists():
+        time.sleep(0.1)
+"""
+
+
+@contextmanager
+def waiting(place: World, folder: Path, size: int) -> Iterator[int]:
+    """A run of Flower's that does nothing while the block runs; its bundle has ``size`` bytes."""
+    from server.superlink import flower_status, flwr
+
+    home, bundle, over = Home(place.server), folder / "bundle", folder / "over"
+    shutil.copytree(place.server / "bundle", bundle)
+    names = (bundle / "pyproject.toml").read_text().replace("server.app:app", "waits:app")
+    (bundle / "pyproject.toml").write_text(names)
+    (bundle / "waits.py").write_text(WAITS.format(over=str(over)))
+    (bundle / "padding.md").write_text(os.urandom(size // 2).hex())
+    said = flwr(home, ["run", str(bundle), "here"], ["--format", "json"])
+    run = json.loads(said)["run-id"]
+    try:
+        wait(lambda: flower_status(home, str(run)) == "running", PATIENT, "Flower's run")
+        yield int(run)
+    finally:
+        over.touch()
+
+
+@pytest.mark.skipif(not has_nginx(), reason="nginx is missing")
+def test_the_proxy_passes_what_its_memory_cannot_hold_whoever_runs_it(
+    place: World, tmp_path: Path
+) -> None:
+    """A proxy that root starts works as somebody else, who may write no file into this folder."""
+    import httpx
+    from flwr.proto.fab_pb2 import GetFabRequest
+    from flwr.proto.message_pb2 import PushObjectRequest
+    from flwr.proto.node_pb2 import Node
+    from flwr.proto.run_pb2 import GetRunRequest
+    from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+    from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+    from flwr.supernode.fleet_http_client import FleetHttpClient
+    from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+    from clients.home import Home as NodeHome
+    from clients.supernode import load_key, tls
+
+    home = NodeHome(place.node("a"))
+    welcome, private = load_welcome(home.welcome), load_key(home)
+    believed = tls(private, welcome)
+    sizes: list[int] = []
+
+    class Slow:
+        """Reads an answer only after its sender has had the time to send all that it can."""
+
+        def intercept(self, context: ProtobufRequestContext, _: ProtobufCall) -> httpx.Response:
+            with httpx.Client(verify=believed, timeout=30) as client:
+                answer = client.send(context.request, stream=True)
+                time.sleep(3)
+                sizes.append(len(answer.read()))
+                return answer
+
+    said = RuntimeVersionHttpInterceptor(component_name="SuperNode")
+    signed = NodeAuthHttpInterceptor(private, private.public_key())
+    address = f"https://{welcome.address}"
+    node = Node(node_id=node_ids(Home(place.server), "a")["a"])
+    with (
+        waiting(place, tmp_path, 9_000_000) as run,
+        FleetHttpClient(address, interceptors=[said, signed], verify=believed) as client,
+        FleetHttpClient(address, interceptors=[said, signed, Slow()], verify=believed) as slow,
+    ):
+        sent = PushObjectRequest(
+            node=node, run_id=run, object_id="0" * 64, object_content=bytes(1_000_000)
+        )
+        assert not client.PushObject(sent).stored  # Flower's answer: nobody has announced it
+        wanted = client.GetRun(GetRunRequest(node=node, run_id=run)).run.fab_hash
+        asked = GetFabRequest(node=node, hash_str=wanted, run_id=run)
+        assert hashlib.sha256(slow.GetFab(asked).fab.content).hexdigest() == wanted
+    assert sizes[0] > 9_000_000
+
+
+def wide_a_model_of_twenty_thousand_numbers_is_trained(place: World) -> None:
+    cities = ["x", "y", SECRET, *(f"c{i}" for i in range(20_000))]
+    columns = {**VALUES["data"]["columns"], "city": {"values": cities}}
+    values = {**VALUES, "data": {**VALUES["data"], "columns": columns}, "rounds": 1}
+    files = propose(Home(place.server), values, "operator")
+    code, said = follow(place, files)
+    assert code == 0, said
+    model = from_bytes(files.model.read_bytes())
+    assert sum(x.size for x in model.values()) > 20_000
+    assert [rounds_of(place, b, files) for b in BRANDS] == [1] * 4
 
 
 def test_health_and_metrics_are_there_and_say_nothing_private(place: World) -> None:
