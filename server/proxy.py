@@ -21,7 +21,7 @@ events {{ worker_connections 256; }}
 
 http {{
   access_log off;                    # who is at work when is the brands' business
-  client_body_temp_path {folder}/body;
+  client_body_temp_path {folder}/body;    # nginx makes these when it starts; none is written to
   proxy_temp_path {folder}/proxy;
   fastcgi_temp_path {folder}/fastcgi;
   uwsgi_temp_path {folder}/uwsgi;
@@ -37,7 +37,9 @@ http {{
     ssl_protocols TLSv1.3;
     ssl_client_certificate {keys}/ca.pem;
     ssl_verify_client on;
-    client_max_body_size 512m;
+    client_max_body_size 512m;       # bodies pass as they come, both ways: workers of a master that
+    proxy_request_buffering off;     # runs as root are another user, who may not write below this
+    proxy_max_temp_file_size 0;      # folder, and nothing of a brand's should lie on a disk
 
     location /v1/fleet/ {{
       limit_except POST {{ deny all; }}

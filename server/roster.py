@@ -25,7 +25,13 @@ def cards(home: Home) -> tuple[Card, ...]:
 
 
 def roster(enrolled: Sequence[Card]) -> Roster:
-    """The closed list that every brand pins."""
+    """The closed list that every brand pins.
+
+    Raises:
+        InputError: nobody is enrolled.
+    """
+    if not enrolled:
+        raise InputError("brands", "none is enrolled", "fl-server enrol their cards")
     return Roster({card.name: bytes.fromhex(card.identity) for card in enrolled})
 
 

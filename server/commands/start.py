@@ -12,7 +12,8 @@ PATIENCE = 60.0  # seconds until Flower's server must have answered a first time
 ABOUT = """\
 Run Flower's server until stopped: TLS, registered brands only, on loopback, never installing what a
 bundle asks for. It is started again when it falls. With --proxy nginx is run beside it with
-proxy/nginx.conf, so that brands reach the fleet paths, with their certificate, and nothing else.
+proxy/nginx.conf, so that brands reach the fleet paths, with their certificate, and nothing else; it
+needs no root, and for a port below 1024 the capability CAP_NET_BIND_SERVICE (a unit: see README).
 Brands that are enrolled while it runs, or again with new keys, are registered at once. /health and
 /metrics (Prometheus) are on loopback, at [ports] health of server.toml.
 

@@ -6,6 +6,7 @@ of its own.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -14,8 +15,10 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -29,10 +32,12 @@ from fl.errors import Code
 from fl.privacy.entries import canonical
 from fl.privacy.signing import SigningKey
 from fl.welcome import load_card, load_welcome, to_bytes
+from server.certificates import brand_certificate, make_authority
 from server.checkpoint import Checkpoint
 from server.files import RunFiles
 from server.home import Home, read_config
 from server.proposing import propose
+from server.superlink import node_ids
 from tests import postgres
 from tests.deployment.hostile import LIES
 from tests.deployment.small import BRANDS, SECRET, VALUES, table, world
@@ -397,17 +402,61 @@ def test_a_hostile_bundle_is_refused_and_never_run(place: World, tmp_path: Path)
     assert all("flwr" in line for line in ran), ran  # Flower's own, where the bundle came from
 
 
-def started_once(place: World, change: object, *, before: tuple[str, ...] = ()) -> str:
-    """What a node says that tries to connect once, from a changed copy of brand a's folder."""
+def changed_copy(place: World, change: Callable[[Path], None]) -> Path:
+    """Brand a's folder as it was before any run, with something changed."""
     home = place.folder / f"changed-{time.monotonic_ns()}"
-    shutil.copytree(place.node("a"), home, ignore=shutil.ignore_patterns("runs", "ledger*"))
+    shutil.copytree(
+        place.node("a"), home, ignore=shutil.ignore_patterns("runs", "ledger.jsonl", "ledger.head")
+    )
     config = re.sub(r"health = [0-9]+", "health = 0", (home / "node.toml").read_text())
     (home / "node.toml").write_text(config)
-    change(home)  # type: ignore[operator]
+    change(home)
+    return home
+
+
+def started_once(
+    place: World, change: Callable[[Path], None], *, before: tuple[str, ...] = ()
+) -> str:
+    """What a node says that tries to connect once, from a changed copy of brand a's folder."""
+    home = changed_copy(place, change)
     asked = [*before, str(BIN / "fl-node"), "start", "--attempts", "1", "--home", str(home)]
     done = subprocess.run(asked, capture_output=True, text=True, timeout=90, check=False)
     assert done.returncode == 1, done.stderr
     return done.stderr
+
+
+def checked(home: Path, capsys: pytest.CaptureFixture[str]) -> tuple[int, list[str]]:
+    """Exit code of ``fl-node check``, and what :func:`judged` leaves of its lines."""
+    from clients.cli import command
+
+    capsys.readouterr()
+    return command(["check", "--home", str(home)]), judged(capsys.readouterr().out)
+
+
+def judged(said: str) -> list[str]:
+    """Lines of a check about the coordinator, and about all that is not in order."""
+    return [x for x in said.splitlines() if x.startswith("FAIL") or "  coordinator " in x]
+
+
+def unchanged(home: Path) -> None:
+    """Nothing."""
+
+
+def other_authority(home: Path, keys: Path) -> None:
+    """Believe in a new CA, made in ``keys``."""
+    make_authority(keys / "ca.key", keys / "ca.pem")
+    welcome = load_welcome(home / "welcome.json")
+    changed = replace(welcome, ca=(keys / "ca.pem").read_text())
+    (home / "welcome.json").write_bytes(to_bytes(changed))
+
+
+def foreign_certificate(home: Path, keys: Path) -> None:
+    """Show a certificate for this brand's key, from a new CA made in ``keys``."""
+    made = keys / "ca.key", keys / "ca.pem"
+    make_authority(*made)
+    welcome, key = load_welcome(home / "welcome.json"), load_card(home / "card.json").supernode
+    changed = replace(welcome, certificate=brand_certificate(made, "a", key))
+    (home / "welcome.json").write_bytes(to_bytes(changed))
 
 
 def test_a_key_that_is_not_registered_is_turned_away_with_a_reason(place: World) -> None:
@@ -417,13 +466,9 @@ def test_a_key_that_is_not_registered_is_turned_away_with_a_reason(place: World)
         other = home / "other"
         assert command(["init", "--home", str(other), "--name", "a", "--new-federation-key"]) == 0
         shutil.copy(other / "keys/supernode", home / "keys/supernode")
-        from server.certificates import brand_certificate
-
         keys = place.server / "keys"
         card = load_card(other / "card.json")
         made = brand_certificate((keys / "ca.key", keys / "ca.pem"), "a", card.supernode)
-        from dataclasses import replace
-
         changed = replace(load_welcome(home / "welcome.json"), certificate=made)
         (home / "welcome.json").write_bytes(to_bytes(changed))
 
@@ -431,22 +476,55 @@ def test_a_key_that_is_not_registered_is_turned_away_with_a_reason(place: World)
 
 
 def test_a_server_of_another_authority_is_not_believed(place: World, tmp_path: Path) -> None:
-    def change(home: Path) -> None:
-        from dataclasses import replace
+    said = started_once(place, partial(other_authority, keys=tmp_path))
+    assert "certificate is not of the CA" in said
 
-        from server.certificates import make_authority
 
-        make_authority(tmp_path / "ca.key", tmp_path / "ca.pem")
-        welcome = load_welcome(home / "welcome.json")
-        changed = replace(welcome, ca=(tmp_path / "ca.pem").read_text())
-        (home / "welcome.json").write_bytes(to_bytes(changed))
+def test_a_check_says_that_the_coordinator_takes_the_certificate(
+    place: World, capsys: pytest.CaptureFixture[str]
+) -> None:
+    code, said = checked(changed_copy(place, unchanged), capsys)
+    assert code == 0, said
+    (line,) = said
+    takes = r"PASS  coordinator 127[.0-9:]+ takes the certificate, clocks are [0-9] s apart"
+    assert re.fullmatch(takes, line)
 
-    assert "certificate is not of the CA" in started_once(place, change)
+
+def test_a_check_does_not_believe_a_server_of_another_authority(
+    place: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = changed_copy(place, partial(other_authority, keys=tmp_path))
+    code, (line,) = checked(home, capsys)
+    assert code == 1
+    assert line.startswith("FAIL  coordinator ")
+    assert "CERTIFICATE_VERIFY_FAILED" in line
+
+
+@pytest.mark.skipif(not has_nginx(), reason="nginx is missing, and Flower asks for no certificate")
+def test_a_check_says_that_a_certificate_of_another_authority_is_refused(
+    place: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = changed_copy(place, partial(foreign_certificate, keys=tmp_path))
+    code, (line,) = checked(home, capsys)
+    assert code == 1
+    assert line.startswith("FAIL  coordinator ")
+    assert "answers 400 to this brand's certificate" in line
+
+
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="the command faketime is missing")
+def test_a_check_says_that_the_clock_is_ten_minutes_off(place: World) -> None:
+    home = changed_copy(place, unchanged)
+    asked = ["faketime", "-f", "-10m", str(BIN / "fl-node"), "check", "--home", str(home)]
+    done = subprocess.run(asked, capture_output=True, text=True, timeout=90, check=False)
+    assert done.returncode == 1, done.stderr
+    (line,) = judged(done.stdout)
+    (seconds,) = re.findall(r"FAIL  coordinator clock: is ([0-9]+) s away from the server's", line)
+    assert abs(int(seconds) - 600) <= 5
 
 
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="the command faketime is missing")
 def test_a_clock_ten_minutes_off_is_turned_away_with_a_reason(place: World) -> None:
-    said = started_once(place, lambda home: None, before=("faketime", "-f", "-10m"))
+    said = started_once(place, unchanged, before=("faketime", "-f", "-10m"))
     assert "clock" in said
 
 
@@ -480,6 +558,107 @@ def test_the_proxy_passes_the_fleet_paths_only_and_only_with_a_certificate(place
     assert status("/v1/fleet/../control/list-runs", known) == 403
     assert status("/v1/fleet/pull-messages", stranger) == 400
     assert status("/v1/fleet/pull-messages", known) not in (400, 403, 404)
+
+
+WAITS = """\
+import time
+from pathlib import Path
+
+from flwr.serverapp import ServerApp
+
+app = ServerApp()
+
+
+@app.main()
+def main(grid, context):
+    while not Path({over!r}).exists():
+        time.sleep(0.1)
+"""
+
+
+@contextmanager
+def waiting(place: World, folder: Path, size: int) -> Iterator[int]:
+    """A run of Flower's that does nothing while the block runs; its bundle has ``size`` bytes."""
+    from server.superlink import flower_status, flwr
+
+    home, bundle, over = Home(place.server), folder / "bundle", folder / "over"
+    shutil.copytree(place.server / "bundle", bundle)
+    names = (bundle / "pyproject.toml").read_text().replace("server.app:app", "waits:app")
+    (bundle / "pyproject.toml").write_text(names)
+    (bundle / "waits.py").write_text(WAITS.format(over=str(over)))
+    (bundle / "padding.md").write_text(os.urandom(size // 2).hex())
+    said = flwr(home, ["run", str(bundle), "here"], ["--format", "json"])
+    run = json.loads(said)["run-id"]
+    try:
+        wait(lambda: flower_status(home, str(run)) == "running", PATIENT, "Flower's run")
+        yield int(run)
+    finally:
+        over.touch()
+
+
+@pytest.mark.skipif(not has_nginx(), reason="nginx is missing")
+def test_the_proxy_passes_what_its_memory_cannot_hold_whoever_runs_it(
+    place: World, tmp_path: Path
+) -> None:
+    """A proxy that root starts works as somebody else, who may write no file into this folder."""
+    import httpx
+    from flwr.proto.fab_pb2 import GetFabRequest
+    from flwr.proto.message_pb2 import PushObjectRequest
+    from flwr.proto.node_pb2 import Node
+    from flwr.proto.run_pb2 import GetRunRequest
+    from flwr.supercore.interceptors.http.runtime_version import RuntimeVersionHttpInterceptor
+    from flwr.supercore.protobuf.client import ProtobufCall, ProtobufRequestContext
+    from flwr.supernode.fleet_http_client import FleetHttpClient
+    from flwr.supernode.node_auth_http_interceptor import NodeAuthHttpInterceptor
+
+    from clients.home import Home as NodeHome
+    from clients.supernode import load_key, tls
+
+    home = NodeHome(place.node("a"))
+    welcome, private = load_welcome(home.welcome), load_key(home)
+    believed = tls(private, welcome)
+    sizes: list[int] = []
+
+    class Slow:
+        """Reads an answer only after its sender has had the time to send all that it can."""
+
+        def intercept(self, context: ProtobufRequestContext, _: ProtobufCall) -> httpx.Response:
+            with httpx.Client(verify=believed, timeout=30) as client:
+                answer = client.send(context.request, stream=True)
+                time.sleep(3)
+                sizes.append(len(answer.read()))
+                return answer
+
+    said = RuntimeVersionHttpInterceptor(component_name="SuperNode")
+    signed = NodeAuthHttpInterceptor(private, private.public_key())
+    address = f"https://{welcome.address}"
+    node = Node(node_id=node_ids(Home(place.server), "a")["a"])
+    with (
+        waiting(place, tmp_path, 9_000_000) as run,
+        FleetHttpClient(address, interceptors=[said, signed], verify=believed) as client,
+        FleetHttpClient(address, interceptors=[said, signed, Slow()], verify=believed) as slow,
+    ):
+        sent = PushObjectRequest(
+            node=node, run_id=run, object_id="0" * 64, object_content=bytes(1_000_000)
+        )
+        assert not client.PushObject(sent).stored  # Flower's answer: nobody has announced it
+        wanted = client.GetRun(GetRunRequest(node=node, run_id=run)).run.fab_hash
+        asked = GetFabRequest(node=node, hash_str=wanted, run_id=run)
+        assert hashlib.sha256(slow.GetFab(asked).fab.content).hexdigest() == wanted
+    assert sizes[0] > 9_000_000
+
+
+def test_a_model_of_six_thousand_numbers_is_trained(place: World) -> None:
+    cities = ["x", "y", SECRET, *(f"c{i}" for i in range(6_000))]
+    columns = {**VALUES["data"]["columns"], "city": {"values": cities}}
+    values = {**VALUES, "data": {**VALUES["data"], "columns": columns}, "rounds": 1}
+    files = propose(Home(place.server), values, "operator")
+    code, said = follow(place, files)
+    assert code == 0, said
+    assert absences(files) == set()
+    model = from_bytes(files.model.read_bytes())
+    assert sum(x.size for x in model.values()) > 6_000
+    assert [rounds_of(place, b, files) for b in BRANDS] == [1] * 4
 
 
 def test_health_and_metrics_are_there_and_say_nothing_private(place: World) -> None:
