@@ -13,7 +13,7 @@ Suffixes of tensor names: ``_b`` example of a batch, ``_f`` numeric feature, ``_
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
 
@@ -26,10 +26,10 @@ from fl.arrays import Arrays
 from fl.doors import Answer, Ask, Statistic, Training
 from fl.errors import Code
 from fl.events import PrivacyEvent
+from fl.rows import each, joined
 
 if TYPE_CHECKING:
     import pandas as pd
-    from _typeshed import DataclassInstance
 
     from fl.data.schema import Schema
 
@@ -126,19 +126,6 @@ class Rows(Protocol):
 
 
 R = TypeVar("R", bound=Rows)
-D = TypeVar("D", bound="DataclassInstance")
-
-
-def each(rows: D, change: Callable[[Tensor], Tensor]) -> D:
-    """The rows of a dataclass of tensors with ``change`` applied to every field."""
-    made: Callable[..., D] = type(rows)
-    return made(*(change(getattr(rows, f.name)) for f in fields(rows)))
-
-
-def joined(parts: Sequence[D]) -> D:
-    """All rows of dataclasses of tensors, in order."""
-    made: Callable[..., D] = type(parts[0])
-    return made(*(torch.cat([getattr(p, f.name) for p in parts]) for f in fields(parts[0])))
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,10 +14,11 @@ import pandas as pd
 from torch import Tensor
 
 from fl.arrays import Array
-from fl.contracts import Floats, Ints, each, joined
+from fl.contracts import Floats, Ints
 from fl.data.columns import Category, Number, text_cells
 from fl.data.schema import numeric_cells
 from fl.errors import InputError
+from fl.rows import each, joined
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,10 +22,11 @@ import torch
 from torch import Tensor, nn
 
 from fl.arrays import Array, Arrays
-from fl.contracts import Floats, Ints, Limits, each, joined
+from fl.contracts import Floats, Ints, Limits
 from fl.data.columns import Number
 from fl.data.schema import Schema
 from fl.errors import InputError
+from fl.rows import each, joined
 from fl.tasks.named import Rule
 from fl.tasks.records import OnDemand, numbers_of, one_row_each
 
