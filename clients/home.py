@@ -8,6 +8,7 @@
 - ``keys/``         private keys, readable by their owner only
 - ``ledger.jsonl``  what was spent
 - ``runs/RUN/``     offers, approvals and the state of each run
+- ``runs/ledgers.json``  how far the brands' ledgers had come, this one's too
 """
 
 from __future__ import annotations
@@ -70,6 +71,11 @@ class Home:
     def runs(self) -> Path:
         """A folder for each run."""
         return self.folder / "runs"
+
+    @property
+    def marks(self) -> Path:
+        """``runs/ledgers.json``: beside the runs, so that it is not set back with the ledger."""
+        return self.runs / "ledgers.json"
 
     def key(self, name: str) -> Path:
         """One of ``identity.key``, ``ledger.pem``, ``supernode``, ``federation.key``."""

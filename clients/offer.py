@@ -15,7 +15,9 @@ from clients.home import Home
 from fl.agreement import Agreed, read
 from fl.audit.shares import fitted
 from fl.config import group
+from fl.contracts import Mark
 from fl.errors import Code, Refused
+from fl.marks import MarksFile
 from fl.privacy import BrandAgg, CustomerPrivacy
 from fl.privacy.proposal import Approval, Proposal
 from fl.privacy.secagg.identity import Json, SignedPlan
@@ -150,6 +152,23 @@ class RunFiles:
         if not path.exists():
             raise Refused(Code.UNKNOWN_PLAN)
         return offer_of(path.read_bytes(), welcome, self.run)
+
+    def keep_known(self) -> None:
+        """Store how far all ledgers are known to have come, before this run is signed first.
+
+        Later knowledge is not added: an advert of this run may be older.
+        """
+        kept = MarksFile(self._known)
+        if not self._known.exists():
+            kept.merge(MarksFile(self.home.marks).load())
+
+    def known(self) -> dict[bytes, Mark]:
+        """What :meth:`keep_known` stored."""
+        return MarksFile(self._known).load()
+
+    @property
+    def _known(self) -> Path:
+        return self.folder / "ledgers.json"
 
     def keep_signatures(self, raw: bytes) -> None:
         """Store what all brands have signed."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
@@ -25,18 +25,21 @@ from clients.refresh import accept_sizes, load_state
 from clients.standing import FIGURES, load_policy, open_ledger
 from clients.steps import step
 from clients.waiting import Waiting
-from fl.agreement import ending
+from fl.agreement import ending, replying
 from fl.arrays import same_shape, to_bytes
 from fl.audit.archive import course_of
-from fl.contracts import BrandSum, Reply, Request, Unit, Witness
+from fl.contracts import NO_LEDGER, BrandSum, Mark, Reply, Request, Unit, Witness
 from fl.data.examples import Made
 from fl.data.intake import Asked
 from fl.errors import Code, InputError, Refused
+from fl.marks import MarksFile
 from fl.privacy import PlainSum
 from fl.privacy.admission import admit, turned_down
 from fl.privacy.ledger import Ledger
 from fl.privacy.secagg.enrol import join
 from fl.privacy.secagg.identity import SignedPlan, signed
+from fl.privacy.secagg.peers import Marks, Peers
+from fl.privacy.secagg.wire import MARK, packed, unpacked
 from fl.report.files import atomic_write
 from fl.welcome import Welcome, load_welcome
 
@@ -45,10 +48,11 @@ _log = logging.getLogger(__name__)
 
 @dataclass(slots=True)
 class Open:
-    """A run that this process has begun to serve."""
+    """A run that this process has begun to serve; ``protected`` by a secure sum, or plain."""
 
     node: BrandNode[Any]
     memory: MemoryFile
+    protected: bool
 
 
 @dataclass(slots=True)
@@ -69,17 +73,20 @@ class Service:
     counted: dict[str, int] = field(default_factory=dict)
     waiting: Waiting = field(default_factory=Waiting)
     _ledger: Ledger | None = None
+    _told: Mark = NO_LEDGER
 
     def answer(self, run: str, request: Request) -> Reply:
         """One request of a run. The text of an exception stays here."""
         try:
             reply = self._answer(run, request)
+            self._remember()
         except Refused as refusal:
             reply = _refusal(refusal)
-        except (Exception, SystemExit):
+        except (Exception, SystemExit) as error:
             _log.exception("failed in step %s %d", request.kind, request.number)
-            reply = Reply(Code.FAILED)
-        if reply.code is Code.FAILED:
+            known = error.code if isinstance(error, InputError) else None
+            reply = Reply(known or Code.FAILED)
+        if reply.code in (Code.FAILED, Code.LEDGER_SET_BACK):
             self.close()  # whatever is in memory may be ahead of the disk
         self.counted[str(reply.code)] = self.counted.get(str(reply.code), 0) + 1
         _log.info("%s %d: %s", request.kind, request.number, reply.code)
@@ -92,6 +99,13 @@ class Service:
             self._ledger.close()
             self._ledger = None
 
+    def _remember(self) -> None:
+        """Note how far the ledger is, before others are told: from then on it must not be less."""
+        if self._ledger is not None and self._ledger.mark != self._told:
+            mark = self._ledger.mark
+            MarksFile(self.home.marks).merge({load_identity(self.home).public: mark})
+            self._told = mark
+
     def _answer(self, run: str, request: Request) -> Reply:
         files = RunFiles(self.home, run)
         match request.kind:
@@ -102,7 +116,23 @@ class Service:
             case "finish":
                 return self._finish(files, request)
         opened = self.runs.get(run) or self._open(files)
+        if not opened.protected:
+            return self._plain(opened, run, request)
         return step(opened.node, opened.memory.save, run, request)
+
+    def _plain(self, opened: Open, run: str, request: Request) -> Reply:
+        """A step under the plain sum, with what a secure sum has by itself: the brand's signature,
+        and its ledger's length, which is that of the ledger that the coordinator has seen.
+        """
+        seen, books = _blob(request, "mark"), self._books()
+        if len(seen) != MARK:
+            raise Refused(Code.BAD_REQUEST)
+        if not books.reaches(unpacked(seen)):
+            raise Refused(Code.LEDGER_SET_BACK)
+        reply = step(opened.node, opened.memory.save, run, request)
+        reply = replace(reply, config={**reply.config, "mark": packed(books.mark)})
+        signature = load_identity(self.home).sign(replying(run, request, reply))
+        return replace(reply, config={**reply.config, "signature": signature})
 
     def _offer(self, files: RunFiles, raw: bytes) -> Reply:
         known = self.waiting.offered(files.run, raw, partial(self._taken, files))
@@ -118,6 +148,7 @@ class Service:
         if codes:
             known.refused = codes
             raise turned_down(self._books(), offer.proposal, codes)
+        files.keep_known()
         plan = offer.agreed.signed.sign(self.config.name, load_identity(self.home))
         return Reply(Code.OK, {}, {"signature": plan.signatures[self.config.name]})
 
@@ -181,7 +212,7 @@ class Service:
             {"train": rows},
             agreed.task,
             agreed.plan,
-            self._summing(offer, plan),
+            self._summing(files, offer, plan),
             agreed.training,
             agreed.algorithms,
             agreed.seed,
@@ -189,10 +220,10 @@ class Service:
             booked,
             MemoryFile(files.memory).load(),
         )
-        self.runs[files.run] = Open(node, MemoryFile(files.memory))
+        self.runs[files.run] = Open(node, MemoryFile(files.memory), offer.agreed.protected)
         return self.runs[files.run]
 
-    def _summing(self, offer: Offer, plan: SignedPlan) -> BrandSum:
+    def _summing(self, files: RunFiles, offer: Offer, plan: SignedPlan) -> BrandSum:
         if not offer.agreed.protected:
             return PlainSum()
         books = self._books()
@@ -205,7 +236,8 @@ class Service:
             follow=course_of(offer.agreed.content["course"]),
             first=offer.agreed.first,
             federation_key=read_secret(self.home.key("federation.key")),
-            witness=Witness(lambda: books.head, partial(_refuse, books)),
+            witness=Witness(lambda: books.mark, partial(_refuse, books), books.reaches),
+            peers=Peers(files.known(), partial(_note, self.home)),
         )
 
     def _stored(self, files: RunFiles) -> Offer:
@@ -247,6 +279,10 @@ def _refusal(refusal: Refused) -> Reply:
     """As it travels (``wire.codes_of``): the first code, and all where there are several."""
     codes = refusal.codes
     return Reply(codes[0], {}, {"codes": " ".join(codes)} if len(codes) > 1 else {})
+
+
+def _note(home: Home, found: Marks) -> None:
+    MarksFile(home.marks).merge(found)
 
 
 def _refuse(ledger: Ledger, evidence: bytes, code: Code) -> None:

@@ -8,9 +8,11 @@ from functools import partial
 from importlib import metadata
 
 from clients.home import Home, NodeConfig
-from fl.contracts import Unit
+from clients.keys import load_identity
+from fl.contracts import NO_LEDGER, Mark, Unit
 from fl.errors import Code, InputError
 from fl.events import Composed, PrivacyEvent
+from fl.marks import MarksFile
 from fl.privacy.accounting import ACCOUNTANTS
 from fl.privacy.accounting import epsilon as accounted
 from fl.privacy.admission import cost_refusals
@@ -21,7 +23,7 @@ from fl.privacy.filter import filter_epsilon
 from fl.privacy.ledger import Ledger
 from fl.privacy.policy import Policy
 from fl.privacy.proposal import Approval, Proposal
-from fl.privacy.reading import replay
+from fl.privacy.reading import behind, replay
 from fl.privacy.signing import SigningKey
 
 
@@ -43,11 +45,13 @@ def open_ledger(home: Home, config: NodeConfig, policy: Policy) -> Ledger:
     """The brand's ledger, made with the policy's budget the first time.
 
     Raises:
-        InputError: another process writes to it, or it was changed or set back.
+        InputError: another process writes to it, or it was changed, set back or deleted.
     """
-    key = SigningKey.load(home.key("ledger.pem"))
+    key, signed = SigningKey.load(home.key("ledger.pem")), last_signed(home)
     if home.ledger.exists():
-        return Ledger.open(home.ledger, key, accountant=filter_epsilon)
+        return Ledger.open(home.ledger, key, accountant=filter_epsilon, signed=signed)
+    if signed.entries:
+        raise _lost(home, signed)
     epsilon, delta = _budget(policy)
     opening = Opening(
         brand=config.name,
@@ -65,13 +69,39 @@ def books_of(home: Home) -> Books | None:
     """What the brand's ledger says, without opening it: a node may be writing; None without one.
 
     Raises:
-        InputError: it was changed.
+        InputError: it was changed, set back or deleted.
     """
+    signed = last_signed(home)  # before the ledger, which may grow meanwhile
     if not home.ledger.exists():
+        if signed.entries:
+            raise _lost(home, signed)
         return None
     content = home.ledger.read_bytes()
     whole = content[: content.rfind(b"\n") + 1]  # the rest is being written
-    return replay(whole, str(home.ledger), public_key=None).books
+    reading = replay(whole, str(home.ledger), public_key=None)
+    if not reading.reaches(signed):
+        raise behind(str(home.ledger), signed.head.hex())
+    return reading.books
+
+
+def last_signed(home: Home) -> Mark:
+    """The furthest that this brand has said its ledger to be, under its present identity.
+
+    Raises:
+        InputError: the note, or the identity, cannot be read.
+    """
+    marks = MarksFile(home.marks).load()
+    return marks.get(load_identity(home).public, NO_LEDGER) if marks else NO_LEDGER
+
+
+def _lost(home: Home, signed: Mark) -> InputError:
+    return InputError(
+        f"ledger {home.ledger}",
+        f"is missing, and this brand has told others of its {signed.entries} entries",
+        "restore it; if it is lost, this data set's budget counts as spent, and the brand enrols "
+        "again with new keys (fl-node init), which every partner sees",
+        code=Code.LEDGER_SET_BACK,
+    )
 
 
 def refusals(

@@ -22,7 +22,7 @@ from clients.node import BrandNode
 from clients.steps import step
 from experiments.at_rest import AtRest, Booking
 from experiments.desk import Place
-from fl.contracts import Memory, NodeId, Reply, Request
+from fl.contracts import Mark, Memory, NodeId, Reply, Request
 from fl.errors import Code, Refused
 from fl.events import PrivacyEvent
 from fl.federation.flower import FlowerFederation, body_of, record
@@ -61,10 +61,10 @@ class AtDesk:
     at_rest: AtRest
 
     @property
-    def head(self) -> str:
-        """Of its last line."""
-        head: str = ray.get(ray.get_actor(DESK).head.remote(self.at_rest))
-        return head
+    def mark(self) -> Mark:
+        """How far it has come."""
+        mark: Mark = ray.get(ray.get_actor(DESK).mark.remote(self.at_rest))
+        return mark
 
     def commit(self, run: str, occasion: str, event: PrivacyEvent) -> None:
         """Book one round; on disk before this returns."""

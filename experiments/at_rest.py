@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Protocol
 
 from fl.contracts import Ledger as RunsLedger
+from fl.contracts import Mark
 from fl.errors import Code
 from fl.events import PrivacyEvent
 from fl.privacy.filter import filter_epsilon
@@ -21,7 +22,7 @@ class Kept(Protocol):
     """A ledger, open or at rest; see ``fl/privacy/ledger.py``."""
 
     @property
-    def head(self) -> str: ...
+    def mark(self) -> Mark: ...
 
     def reserve(self, run: str, event: PrivacyEvent) -> None: ...
 
@@ -56,10 +57,10 @@ class AtRest:
     key: Path
 
     @property
-    def head(self) -> str:
-        """Of its last line."""
+    def mark(self) -> Mark:
+        """How far it has come."""
         with self._open() as ledger:
-            return ledger.head
+            return ledger.mark
 
     def reserve(self, run: str, event: PrivacyEvent) -> None:
         """Book a run before it starts."""

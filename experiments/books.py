@@ -22,7 +22,7 @@ from pathlib import Path
 
 from experiments.at_rest import AtRest, Kept
 from fl.contracts import Ledger as RunsLedger
-from fl.contracts import Unit, Witness
+from fl.contracts import Mark, Unit, Witness
 from fl.errors import Code
 from fl.events import Composed, PrivacyEvent
 from fl.privacy import Plan
@@ -62,7 +62,7 @@ class Books:
 
     def witnesses(self) -> dict[str, Witness]:
         """The brands' ledgers as the secure sum uses them."""
-        return {k: Witness(partial(_head, x), partial(_refuse, x)) for k, x in self.ledgers.items()}
+        return {k: Witness(partial(_mark, x), partial(_refuse, x)) for k, x in self.ledgers.items()}
 
     def spent(self) -> dict[str, PrivacyEvent]:
         """What each keeper has booked, over all attempts."""
@@ -132,8 +132,8 @@ def _ledger(at_rest: AtRest, keeper: str, plan: Plan) -> Ledger:
     return ledger
 
 
-def _head(ledger: Kept) -> str:
-    return ledger.head
+def _mark(ledger: Kept) -> Mark:
+    return ledger.mark
 
 
 def _refuse(ledger: Kept, evidence: bytes, code: Code) -> None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from experiments.at_rest import AtRest
-from fl.contracts import Memory
+from fl.contracts import Mark, Memory
 from fl.errors import Code, Refused
 from fl.events import PrivacyEvent
 
@@ -55,9 +55,9 @@ class Desk:
         """The memories as last kept."""
         return {place: self.memories[run][place] for place in places}
 
-    def head(self, ledger: AtRest) -> str:
-        """Of a ledger."""
-        return ledger.head
+    def mark(self, ledger: AtRest) -> Mark:
+        """How far a ledger has come."""
+        return ledger.mark
 
     def commit(self, ledger: AtRest, run: str, occasion: str, event: PrivacyEvent) -> Code | None:
         """Book one round; the code if that was refused."""

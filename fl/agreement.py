@@ -7,6 +7,7 @@ Nothing outside of the content changes a run, so there is nothing a run configur
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -17,12 +18,13 @@ from fl.arrays import Arrays, digest
 from fl.audit.archive import course_of, describe
 from fl.audit.shares import fitted
 from fl.config import build, choose, group, plain
-from fl.contracts import Algorithm, PrivacyPlan, Unit
+from fl.contracts import Algorithm, PrivacyPlan, Reply, Request, Unit
 from fl.data.schema import Schema
 from fl.data.schema_file import from_plain, to_plain
 from fl.doors import Training
 from fl.errors import InputError
 from fl.events import Composed, PrivacyEvent, Repeated
+from fl.federation.wire import reply_bytes, request_bytes
 from fl.models.parameters import entries, parameters
 from fl.privacy import BrandAgg, CustomerPrivacy, NoPrivacy, Plan, Summing
 from fl.privacy.accounting import epsilon
@@ -250,6 +252,12 @@ def read(content: object) -> Agreed:
 def ending(run: str, model: Arrays) -> bytes:
     """What a coordinator signs when a run is over: its id, and the model that it gives out."""
     return bind("finish", run.encode(), digest(model).encode())
+
+
+def replying(run: str, request: Request, reply: Reply) -> bytes:
+    """What a brand signs under the plain sum: the run, what it was asked, and its bare reply."""
+    asked = request_bytes(run, request)
+    return bind("reply", *(hashlib.sha256(raw).digest() for raw in (asked, reply_bytes(reply))))
 
 
 def cost(

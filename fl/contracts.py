@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -387,8 +387,35 @@ class SecureSum(Protocol):
         """Ask all, and return only the sum. ``zero`` gives names and shapes of the sums."""
 
 
-def _no_head() -> str:
-    return ""
+class Mark(NamedTuple):
+    """How far a ledger has come: its brand signs it in every secure sum, and others remember it.
+
+    Attributes:
+        entries: how many it has; 0 without a ledger.
+        head: SHA-256 of the last one, 32 bytes; zeros without a ledger.
+    """
+
+    entries: int = 0
+    head: bytes = bytes(32)
+
+    def extends(self, before: Mark) -> bool:
+        """Whether a ledger that was at ``before`` may be here now: it only grows.
+
+        >>> Mark(3, b"c" * 32).extends(Mark(2, b"b" * 32)), Mark(2).extends(Mark(3))
+        (True, False)
+        """
+        return self.entries > before.entries or self == before
+
+
+NO_LEDGER = Mark()
+
+
+def _nowhere() -> Mark:
+    return NO_LEDGER
+
+
+def _unasked(mark: Mark) -> bool:
+    return True
 
 
 def _unrecorded(evidence: bytes, code: Code) -> None:
@@ -400,12 +427,14 @@ class Witness:
     """A brand's ledger, as its half of a secure sum uses it.
 
     Attributes:
-        head: of the ledger, hex of at most 32 bytes; peers and auditor see it in transcripts.
+        mark: how far the ledger has come; peers and auditor see it in transcripts.
         refuse: given the offending request and the code before a refusal is sent.
+        reaches: whether the ledger was once where others say they have seen it.
     """
 
-    head: Callable[[], str] = _no_head
+    mark: Callable[[], Mark] = _nowhere
     refuse: Callable[[bytes, Code], None] = _unrecorded
+    reaches: Callable[[Mark], bool] = _unasked
 
 
 class BrandSum(Protocol):

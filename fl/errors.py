@@ -16,13 +16,14 @@ class InputError(Exception):
         field: where it is, as its owner would name it (``data.path``, ``column age``).
         problem: what was found there and what was expected.
         remedy: what to do about it.
+        code: what a brand answers instead of ``brand.failed``, if others must know of it.
 
     >>> print(InputError("data.path", "no file 'crm.csv'", "check the path"))
     data.path: no file 'crm.csv'. To fix it: check the path.
     """
 
-    def __init__(self, field: str, problem: str, remedy: str) -> None:
-        self.field, self.problem, self.remedy = field, problem, remedy
+    def __init__(self, field: str, problem: str, remedy: str, *, code: Code | None = None) -> None:
+        self.field, self.problem, self.remedy, self.code = field, problem, remedy, code
         super().__init__(f"{field}: {problem}. To fix it: {remedy}.")
 
 
@@ -39,6 +40,7 @@ class Code(StrEnum):
     LEDGER_RUN = "ledger.run"  # the run is not reserved, is over, or its id stands for another
     LEDGER_UNRESERVED = "ledger.unreserved"  # the round costs more than its run reserved
     LEDGER_REPLAY = "ledger.replay"  # this round was booked before
+    LEDGER_SET_BACK = "ledger.set-back"  # it lacks entries that its brand has signed
     POLICY_COORDINATOR = "policy.coordinator"  # its key is not on the brand's list
     POLICY_SIGNATURE = "policy.signature"  # the proposal is not signed by that key
     POLICY_TASK = "policy.task"
@@ -66,10 +68,11 @@ class Code(StrEnum):
     UNKNOWN_ROSTER = "roster.unknown"  # another list of brands, or a brand that is not on it
     MODEL_MISMATCH = "model.mismatch"  # does not follow from the published sums
     BAD_RESULT = "result.invalid"  # a published sum without the signatures it needs
-    BAD_SIGNATURE = "key.signature"  # a key that its brand's identity has not signed
+    BAD_SIGNATURE = "key.signature"  # a key, or an update, that its brand has not signed
     DUPLICATE_KEY = "key.duplicate"  # two brands with one key
     OWN_ENTRY = "key.own-entry"  # this brand's own entry was altered or left out
     WEAK_KEY = "key.weak"  # a key of low order, or no key at all
+    PEER_SET_BACK = "peer.set-back"  # another brand's ledger lacks entries that it has signed
     TOO_FEW = "brands.too-few"  # fewer brands than the plan's minimum or the threshold
     BAD_SHARE = "share.undecryptable"  # a sealed share was altered, or made for another round
     WRONG_SHARE = "share.wrong"  # a share that does not fit its owner's commitment

@@ -1,9 +1,10 @@
 """What the coordinator must not forget between two rounds, and within one.
 
-A **checkpoint** holds progress, the secure sum's log and how long the transcript was. Within a
-round, every finished trip to the brands is kept too (:class:`Trips`): a coordinator that is killed
-anywhere starts the round again, is told by its own files what brands have said already, and comes
-to the same sum, so that no brand is asked, and no budget charged, a second time.
+A **checkpoint** holds progress, the secure sum's log, how far ledgers had come and how long the
+transcript was. Within a round, every finished trip to the brands is kept too (:class:`Trips`): a
+coordinator that is killed anywhere starts the round again, is told by its own files what brands
+have said already, and comes to the same sum, so that no brand is asked, and no budget charged, a
+second time.
 """
 
 from __future__ import annotations
@@ -19,9 +20,11 @@ import numpy as np
 
 from fl import arrays
 from fl.audit.archive import files_beside
-from fl.contracts import Federation, NodeId, Reply, Request
+from fl.contracts import Federation, Mark, NodeId, Reply, Request
 from fl.federation.wire import reply_bytes, reply_of, request_bytes
+from fl.marks import from_json, to_json
 from fl.privacy.secagg.coordinator import Log
+from fl.privacy.secagg.peers import Marks
 from fl.report.files import atomic_write
 from server.coordinator import Absence, Progress
 
@@ -35,13 +38,14 @@ class Checkpoint:
     path: Path
     transcript: Path
 
-    def store(self, progress: Progress, log: Log | None) -> None:
+    def store(self, progress: Progress, log: Log | None, marks: Marks) -> None:
         """Replace the checkpoint in one step."""
         content = dict(arrays.within("state", progress.state))
         note = {
             "number": progress.number,
             "absences": [asdict(one) for one in progress.absences],
             "log": None if log is None else _log_note(log),
+            "marks": to_json(marks),
             "sizes": [_size(path) for path in self._files],
         }
         if log is not None:
@@ -49,8 +53,11 @@ class Checkpoint:
         raw = np.frombuffer(json.dumps(note).encode(), np.uint8)
         atomic_write(self.path, arrays.to_bytes({**content, _NOTE: raw}), private=True)
 
-    def load(self) -> tuple[Progress, Log | None] | None:
-        """The stored progress and log; what was written after it is cut off."""
+    def load(self) -> tuple[Progress, Log | None, dict[bytes, Mark]] | None:
+        """The stored progress, log and marks; what was written after it is cut off.
+
+        The log's marks are these very marks.
+        """
         if not self.path.exists():
             for path in self._files:
                 path.unlink(missing_ok=True)
@@ -63,8 +70,8 @@ class Checkpoint:
                     file.truncate(size)
         absences = tuple(Absence(**one) for one in note["absences"])
         progress = Progress(note["number"], arrays.below("state", content), (), absences)
-        sums = arrays.below("sum", content)
-        return progress, _log_of(note["log"], sums) if note["log"] else None
+        sums, marks = arrays.below("sum", content), from_json(note["marks"])
+        return progress, _log_of(note["log"], sums, marks) if note["log"] else None, marks
 
     @property
     def _files(self) -> tuple[Path, Path]:
@@ -81,7 +88,7 @@ def _log_note(log: Log) -> dict[str, object]:
     }
 
 
-def _log_of(note: Mapping[str, object], sums: arrays.Arrays) -> Log:
+def _log_of(note: Mapping[str, object], sums: arrays.Arrays, marks: dict[bytes, Mark]) -> Log:
     match note:
         case {
             "root": str(root),
@@ -90,7 +97,7 @@ def _log_of(note: Mapping[str, object], sums: arrays.Arrays) -> Log:
             "followed": dict(followed),
         }:
             finished = {int(s): (str(x), sums[str(s)].astype("<u4")) for s, x in lines.items()}
-            return Log(bytes.fromhex(root), sequence, finished, followed)
+            return Log(bytes.fromhex(root), sequence, finished, followed, marks)
     raise ValueError("Expected the log of a secure sum.")
 
 

@@ -19,9 +19,10 @@ from dataclasses import dataclass, replace
 from fl.agreement import ending
 from fl.arrays import to_bytes
 from fl.audit.archive import append_sum, files_beside
-from fl.contracts import Federation, NodeId, Reply, Request, SecureSum
+from fl.contracts import Federation, Mark, NodeId, Reply, Request, SecureSum
 from fl.errors import Code, InputError, NoAnswer
 from fl.federation.wire import codes_of
+from fl.marks import MarksFile
 from fl.privacy import PlainSum
 from fl.privacy.policy_file import explained
 from fl.privacy.secagg.coordinator import CoordinatorHalf, Log
@@ -34,6 +35,7 @@ from server.checkpoint import Checkpoint, Trips
 from server.coordinator import Absence, Coordinator, Progress
 from server.files import RunFiles
 from server.roster import load_identity
+from server.vouched import Vouched
 
 _log = logging.getLogger(__name__)
 _PATIENT = {Code.SILENT, Code.FAILED, Code.POLICY_APPROVAL}  # may change by waiting
@@ -136,18 +138,18 @@ class Conduct:
 
     def _rounds(self) -> Progress:
         files, agreed = self.files, self.files.agreed
-        keeper = Checkpoint(files.checkpoint, files.transcript)
+        keeper, seen = Checkpoint(files.checkpoint, files.transcript), MarksFile(files.home.marks)
         stored = keeper.load()
-        progress, log = stored or (Progress(0, agreed.first), None)
+        progress, log, marks = stored or (Progress(0, agreed.first), None, seen.load())
         trips = Trips(self.federation, files.run, files.folder / "trips")
         if not stored:
             trips.clear()
-        summing = self._summing(log)
+        summing = self._summing(log, marks)
         log = summing.log if isinstance(summing, CoordinatorHalf) else None
         if not stored:
-            keeper.store(progress, log)
+            keeper.store(progress, log, marks)
         coordinator = Coordinator(
-            trips,
+            trips if agreed.protected else Vouched(trips, self.roster, files.run, marks),
             agreed.algorithms["train"],
             agreed.plan,
             summing,
@@ -166,7 +168,8 @@ class Conduct:
                 number = progress.number + 1
                 gone = [Absence(number, n, c) for n, c in sorted(failure.absent.items())]
                 progress = replace(progress, number=number, absences=(*progress.absences, *gone))
-            keeper.store(progress, log)
+            marks |= seen.merge(marks)  # between rounds: nobody has signed for the next one yet
+            keeper.store(progress, log, marks)
             trips.clear()
             taken = round(time.monotonic() - began, 3)
             files.say("running", progress.number, seconds=taken, void=void)
@@ -177,7 +180,7 @@ class Conduct:
                 raise InputError("run", f"{void} rounds in a row had no sum", "resume it later")
         return progress
 
-    def _summing(self, log: Log | None) -> SecureSum:
+    def _summing(self, log: Log | None, marks: dict[bytes, Mark]) -> SecureSum:
         files, agreed = self.files, self.files.agreed
         if not agreed.protected:
             return PlainSum(most_weight=agreed.plan.most_weight)
@@ -186,7 +189,7 @@ class Conduct:
         if log is None:
             atomic_write(files_beside(files.transcript).first, to_bytes(agreed.first))
             self._record(header(terms))
-            log = Log(terms.first_root)
+            log = Log(terms.first_root, marks=marks)
         return CoordinatorHalf(identity, terms, log, self._record, self._keep)
 
     def _record(self, line: str) -> None:

@@ -7,6 +7,7 @@
 - ``bundle/``       the thin Flower app that names the installed package
 - ``asks/``         what brands have sent that want a new run
 - ``runs/RUN/``     plan, signatures, checkpoint, transcript, log, model
+- ``ledgers.json``  how far the brands' ledgers had come; who lacks entries is left out of sums
 - ``superlink/``    Flower's own files
 """
 
@@ -75,6 +76,11 @@ class Home:
     def runs(self) -> Path:
         """A folder for each run."""
         return self.folder / "runs"
+
+    @property
+    def marks(self) -> Path:
+        """``ledgers.json``, over all runs."""
+        return self.folder / "ledgers.json"
 
     def key(self, name: str) -> Path:
         """One of the files in ``keys/``."""

@@ -45,6 +45,7 @@ def _act(asked: argparse.Namespace) -> int:
     from clients.health import Health
     from clients.home import Home
     from clients.service import opened
+    from clients.standing import books_of
     from clients.supernode import connected, serve
     from fl.logs import start_logging
 
@@ -53,6 +54,7 @@ def _act(asked: argparse.Namespace) -> int:
     log = logging.getLogger("fl-node")
     home, stop = Home(asked.home), threading.Event()
     service = opened(home)
+    books_of(home)  # a ledger that was changed, set back or deleted: better said here than in codes
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: stop.set())
     failures, pause = 0, 1.0

@@ -14,8 +14,9 @@ from server.files import RunFiles
 
 
 def audited(world: World, files: RunFiles, say: Callable[[str], None]) -> bool:
-    """``fl-audit transcript`` on the run, ``fl-audit ledger`` on every brand's ledger."""
-    found = audit_deployed(files.folder)
+    """``fl-audit transcript`` on the run and the ledgers, ``fl-audit ledger`` on each of these."""
+    ledgers = [world.node(brand) / "ledger.jsonl" for brand in world.brands]
+    found = audit_deployed(files.folder, ledgers)
     say("\n" + as_text(found).rstrip())
     good = found.holds
     for brand in world.brands:

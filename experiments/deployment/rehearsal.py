@@ -31,7 +31,9 @@ def rehearse(world: World, run: str, folder: Path) -> Arrays:
         folder: for the copies; it must not exist.
     """
     copied = World(folder, world.brands, world.proxy)
-    shutil.copytree(world.server, copied.server, ignore=shutil.ignore_patterns("superlink"))
+    shutil.copytree(
+        world.server, copied.server, ignore=shutil.ignore_patterns("superlink", "ledgers.json")
+    )
     for brand in world.brands:
         names = ("runs", "ledger.jsonl*", "*.head")
         shutil.copytree(

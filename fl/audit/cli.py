@@ -68,8 +68,8 @@ For every training:
   models      recomputed from the published sums (*.sums.npy) and the signed settings: every model
               that brands were asked to train is the one that follows
   model       models.npz has the last of them
-  heads       the ledger's head that each brand signed is in its ledger, in order, and every sum was
-              booked before
+  heads       the ledger's head that each brand signed is in its ledger, at the place that it signed
+              with it, and every sum was booked before; of fl-server's runs, for each --ledger
 
 SKIP says what could not be looked at, such as a run that kept no sums.
 
@@ -78,6 +78,7 @@ to start from, and rounds that led to no sum and were left out.
 
 Example
   fl-audit transcript runs/privacy_utility
+  fl-audit transcript coordinator/runs/winter.9992a0c4 --ledger brand-a.jsonl --ledger brand-b.jsonl
 """
 
 _HEX = re.compile(r"[0-9a-f]{64}")
@@ -91,6 +92,13 @@ def _ledger_options(parser: argparse.ArgumentParser) -> None:
 
 def _run_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("folder", type=Path, metavar="DIR", help="of a finished run")
+
+
+def _transcript_options(parser: argparse.ArgumentParser) -> None:
+    _run_options(parser)
+    parser.add_argument(
+        "--ledger", type=Path, action="append", default=[], metavar="FILE", help="a brand's"
+    )
 
 
 def _hex(text: str) -> str:
@@ -122,9 +130,13 @@ def _epsilon(asked: argparse.Namespace) -> int:
 def _transcript(asked: argparse.Namespace) -> int:
     from fl.audit.deployed import audit_deployed, is_deployed
     from fl.audit.transcripts import audit_transcripts
+    from fl.errors import InputError
 
-    audit = audit_deployed if is_deployed(asked.folder) else audit_transcripts
-    return _told(audit(asked.folder))
+    if is_deployed(asked.folder):
+        return _told(audit_deployed(asked.folder, asked.ledger))
+    if asked.ledger:
+        raise InputError("--ledger", "is for runs of fl-server", "leave it out: DIR has ledgers/")
+    return _told(audit_transcripts(asked.folder))
 
 
 def _told(audit: RunAudit) -> int:
@@ -156,7 +168,7 @@ PROGRAM = Program(
             "transcript",
             "verify every secure sum of a run, and recompute its models from them",
             TRANSCRIPT,
-            _run_options,
+            _transcript_options,
             _transcript,
         ),
     ),

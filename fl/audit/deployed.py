@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 from fl.arrays import digest, from_bytes
 from fl.audit.archive import course_of
 from fl.audit.folder import Check, RunAudit
+from fl.audit.heads import Heads, check_heads
 from fl.audit.shares import counted
 from fl.audit.transcripts import Followed, beside
+from fl.contracts import Unit
 from fl.errors import InputError
 from fl.privacy.proposal import Proposal
 from fl.privacy.secagg import verify_transcript
@@ -22,8 +24,11 @@ def is_deployed(folder: Path) -> bool:
     return (folder / "offer.json").exists()
 
 
-def audit_deployed(folder: Path) -> RunAudit:
+def audit_deployed(folder: Path, ledgers: Sequence[Path] = ()) -> RunAudit:
     """Check a run of ``fl-server``, in its folder below ``runs``.
+
+    Args:
+        ledgers: of brands, to hold against what they signed in the run.
 
     Raises:
         InputError: it was run without a secure sum, which signs nothing.
@@ -38,7 +43,7 @@ def audit_deployed(folder: Path) -> RunAudit:
     return RunAudit(
         (
             ("offer", tuple(_offer(proposal, content))),
-            ("transcript", tuple(_transcript(folder, str(offer.get("roster")), content))),
+            ("transcript", tuple(_transcript(folder, str(offer.get("roster")), content, ledgers))),
         )
     )
 
@@ -49,7 +54,9 @@ def _offer(proposal: Proposal, content: Mapping[str, object]) -> Iterator[Check]
     yield Check(named, "run", proposal.run if named else "its id is not the hash of its content")
 
 
-def _transcript(folder: Path, pinned: str, content: Mapping[str, object]) -> Iterator[Check]:
+def _transcript(
+    folder: Path, pinned: str, content: Mapping[str, object], ledgers: Sequence[Path]
+) -> Iterator[Check]:
     path = folder / "transcript.jsonl"
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
@@ -75,6 +82,12 @@ def _transcript(folder: Path, pinned: str, content: Mapping[str, object]) -> Ite
     count = f"{verdict.rounds} sums, agreed on and signed by {len(roster.keys)} brands"
     failed = f"; {verdict.failed} rounds without a sum" if verdict.failed else ""
     yield Check(True, "transcript", count + failed)
+    if ledgers:
+        heads = Heads()
+        heads.add(verdict.terms, values[1:], course.plan.unit is Unit.CUSTOMER)
+        yield from check_heads(heads, ledgers, complete=False)
+    else:
+        yield Check(None, "heads", "no ledger was given to hold them against")
     if followed is None:
         yield Check(None, "models", f"not recomputed, {missing}")
         return

@@ -166,7 +166,7 @@ def _training(run: _Run, folder: Path) -> Iterator[Check]:
     if arm is not None:
         yield _model(known, run.models[folder.parent.name, arm])
     ledgers = run.folder / "ledgers" / folder.parent.name / folder.name
-    yield from check_heads(known.heads, ledgers)
+    yield from check_heads(known.heads, ledgers.glob("*.jsonl"), complete=True)
 
 
 def _arm(run: _Run, folder: Path) -> str | None:

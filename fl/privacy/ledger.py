@@ -19,6 +19,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
+from fl.contracts import NO_LEDGER, Mark
 from fl.errors import Code, InputError, Refused
 from fl.events import Composed, PrivacyEvent, to_json
 from fl.privacy.bills import Accountant, bill, events
@@ -26,7 +27,7 @@ from fl.privacy.books import Books, Opening, limit
 from fl.privacy.budget import covers, forecast
 from fl.privacy.entries import START, Json, Kind, canonical, digest, write
 from fl.privacy.journal import Journal
-from fl.privacy.reading import Reading, behind, replay
+from fl.privacy.reading import Reading, not_set_back, reaches, replay
 from fl.privacy.signing import SigningKey
 
 
@@ -39,10 +40,15 @@ class Ledger:
     """
 
     def __init__(
-        self, journal: Journal, key: SigningKey, books: Books, accountant: Accountant
+        self,
+        journal: Journal,
+        key: SigningKey,
+        books: Books,
+        accountant: Accountant,
+        heads: Iterable[str],
     ) -> None:
         self._journal, self._key, self._books = journal, key, books
-        self._accountant = accountant
+        self._accountant, self._heads = accountant, list(heads)
 
     @classmethod
     def create(
@@ -64,7 +70,7 @@ class Ledger:
         except BaseException:
             journal.close()
             raise
-        return cls(journal, key, Books.begin(entry), accountant)
+        return cls(journal, key, Books.begin(entry), accountant, [entry.hash])
 
     @classmethod
     def open(
@@ -74,12 +80,14 @@ class Ledger:
         *,
         accountant: Accountant,
         published: Iterable[str] = (),
+        signed: Mark = NO_LEDGER,
     ) -> Self:
         """Continue a ledger, after checking all of it.
 
-        Guarantee: it holds every entry up to its own last noted head and up to each of
-        ``published`` (heads that the coordinator or peers hold). An unfinished last line, which was
-        never acted on, is removed, and a signed checkpoint says so.
+        Guarantee: it holds every entry up to its own last noted head, up to ``signed`` (how far its
+        brand has told others that it is) and up to each of ``published`` (heads that the
+        coordinator or peers hold, for who has lost the noted one). An unfinished last line, which
+        was never acted on, is removed, and a signed checkpoint says so.
 
         Raises:
             InputError: another writer, a broken chain, another key, or a ledger that was set back.
@@ -88,8 +96,9 @@ class Ledger:
         try:
             journal.start()
             reading, torn = _whole_lines(journal, key)
-            _not_set_back(journal, reading, tuple(published))
-            ledger = cls(journal, key, reading.books, accountant)
+            not_set_back(journal, reading, tuple(published), signed)
+            heads = (entry.hash for entry in reading.entries)
+            ledger = cls(journal, key, reading.books, accountant, heads)
             if torn:
                 journal.cut(reading.size)
                 body = {"reason": "unfinished line removed", "sha256": digest(torn)}
@@ -119,6 +128,15 @@ class Ledger:
     def head(self) -> str:
         """SHA-256 of the last line. Guarantee: stands for the whole ledger; publish it."""
         return self._books.head
+
+    @property
+    def mark(self) -> Mark:
+        """How far it has come. Guarantee: never falls, and stands for all entries so far."""
+        return Mark(self._books.entries, bytes.fromhex(self._books.head))
+
+    def reaches(self, mark: Mark) -> bool:
+        """Whether it was at ``mark`` once, or is now. Guarantee: of ``Reading.reaches``."""
+        return reaches(self._heads, mark)
 
     @property
     def opening(self) -> Opening:
@@ -239,6 +257,7 @@ class Ledger:
         try:
             self._journal.append(line)
             self._books.book(entry)
+            self._heads.append(entry.hash)
             self._journal.publish(seq, entry.hash)
         except BaseException:  # what is on disk is known only to a fresh reading
             self._journal.close()
@@ -270,22 +289,6 @@ def _whole_lines(journal: Journal, key: SigningKey) -> tuple[Reading, bytes]:
             f"ledger {journal.path}", "is signed with another key", "use the key that opened it"
         )
     return reading, content[size:]
-
-
-def _not_set_back(journal: Journal, reading: Reading, published: tuple[str, ...]) -> None:
-    """Stop a ledger that lacks entries which somebody has seen."""
-    for head in published:
-        if not reading.holds(head):
-            raise behind(str(journal.path), head)
-    note = journal.published()
-    if note is None and len(reading.entries) > 1 and not published:
-        raise InputError(
-            f"ledger {journal.path}",
-            "the note of its last line (.head) is missing, so it may have been set back",
-            "give a head that the coordinator or a peer holds",
-        )
-    if note is not None and not reading.holds(note[1]):
-        raise behind(str(journal.path), note[1])
 
 
 def _now() -> str:

@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fl.errors import InputError
+from fl.contracts import Mark
+from fl.errors import Code, InputError
 from fl.privacy.books import Books
 from fl.privacy.entries import Entry, chain, key_of, wrong_line
+from fl.privacy.journal import Journal
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +33,23 @@ class Reading:
         Guarantee: if so, everything up to that line is what the holder of ``head`` saw.
         """
         return any(entry.hash == head for entry in self.entries)
+
+    def reaches(self, mark: Mark) -> bool:
+        """Whether the ledger was at ``mark`` once, or is now.
+
+        Guarantee: if so, it has every entry that the signer of ``mark`` had.
+        """
+        return reaches([entry.hash for entry in self.entries], mark)
+
+
+def reaches(heads: Sequence[str], mark: Mark) -> bool:
+    """Whether a ledger whose lines have the hashes ``heads`` was at ``mark`` once, or is now.
+
+    Guarantee: of :meth:`Reading.reaches`.
+    """
+    if not mark.entries:
+        return True
+    return mark.entries <= len(heads) and heads[mark.entries - 1] == mark.head.hex()
 
 
 def read(path: Path) -> tuple[Entry, ...]:
@@ -113,6 +132,33 @@ def _booked(entries: Sequence[Entry], where: str) -> Books:
     return books
 
 
+def not_set_back(
+    journal: Journal, reading: Reading, published: Sequence[str], signed: Mark
+) -> None:
+    """Stop a ledger that lacks entries which somebody has seen.
+
+    Guarantee: see :meth:`fl.privacy.ledger.Ledger.open`.
+
+    Raises:
+        InputError: it lacks one, or its noted head is missing and nothing stands for it.
+    """
+    if not reading.reaches(signed):
+        raise behind(str(journal.path), signed.head.hex())
+    for head in published:
+        if not reading.holds(head):
+            raise behind(str(journal.path), head)
+    note = journal.published()
+    if note is None and len(reading.entries) > 1 and not published:
+        raise InputError(
+            f"ledger {journal.path}",
+            "the note of its last line (.head) is missing, so it may have been set back",
+            "give a head that the coordinator or a peer holds",
+            code=Code.LEDGER_SET_BACK,
+        )
+    if note is not None and not reading.holds(note[1]):
+        raise behind(str(journal.path), note[1])
+
+
 def behind(where: str, head: str) -> InputError:
     """The error for a ledger that lacks a published head.
 
@@ -121,5 +167,7 @@ def behind(where: str, head: str) -> InputError:
     return InputError(
         f"ledger {where}",
         f"lacks the published head {head[:16]}...: it was set back or forked",
-        "restore the copy that has it; without one, this data set's budget counts as spent",
+        "restore the newer copy that has it; if it is lost, this data set's budget counts as "
+        "spent, and the brand enrols again with new keys, which every partner sees",
+        code=Code.LEDGER_SET_BACK,
     )

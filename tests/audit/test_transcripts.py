@@ -17,6 +17,7 @@ from fl import arrays
 from fl.audit import cli
 from fl.audit.archive import append_sum, course_of, files_beside, read_sums
 from fl.audit.heads import Heads, check_heads
+from fl.contracts import NO_LEDGER, Mark
 from fl.privacy import CustomerPrivacy
 from tests import crm
 from tests.audit.test_epsilon import COLUMNS, failures, made
@@ -78,7 +79,7 @@ def test_a_real_run_passes_with_a_line_for_every_check(
     assert "PASS  transcript  from-round-0: 3 sums, agreed on and signed by 3 brands" in text
     assert "PASS  models      from-round-0: recomputed from 3 sums, each follows" in text
     assert "PASS  model       models.npz has the one after round 3" in text
-    assert len(re.findall("PASS  heads       .*: 4 heads are in its ledger, in order", text)) == 3
+    assert len(re.findall("PASS  heads       .*: 4 heads are in its ledger, each at", text)) == 3
     assert [line[:10] for line in text.splitlines() if "SKIP" in line] == ["SKIP  keys"]
 
 
@@ -284,10 +285,22 @@ def test_ledgers_that_were_all_taken_away_fail(
 
 def test_heads_that_are_all_empty_fail_where_the_signed_plan_promises_something() -> None:
     """A plan without a promise needs no ledgers; any other does."""
-    empty = {"north": [("00" * 32, True)]}
-    (skipped,) = check_heads(Heads(empty), Path("none"))
-    (failed,) = check_heads(Heads(empty, booked=True), Path("none"))
+    empty = {"north": [(NO_LEDGER, True)]}
+    (skipped,) = check_heads(Heads(empty), (), complete=True)
+    (failed,) = check_heads(Heads(empty, booked=True), (), complete=True)
     assert skipped.holds is None and failed.holds is False
+
+
+def test_a_head_that_is_not_at_the_place_that_was_signed_fails(kept: Path) -> None:
+    """Only a brand that signs another number than its ledger's can bring this about."""
+    entry = json.loads(ledger(kept, "north").read_bytes().splitlines()[2])
+    true = Mark(2, bytes.fromhex(entry["prev"]))
+    good, bad = (
+        next(check_heads(Heads({"north": [(mark, False)]}), [ledger(kept, "north")], complete=True))
+        for mark in (true, true._replace(entries=4))
+    )
+    assert (good.holds, bad.holds) == (True, False)
+    assert bad.detail.endswith("..., is of entry 2, not 4 as was signed")
 
 
 def test_a_training_without_a_transcript_fails(

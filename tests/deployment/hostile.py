@@ -6,13 +6,15 @@ python -m tests.deployment.hostile start --home NODE
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
+from clients import service
 from clients.cli import main
-from clients.service import Service
+from clients.node import BrandNode
 from fl.arrays import Arrays
-from fl.contracts import Reply, Request
+from fl.contracts import Memory, Reply, Request
 from fl.errors import Code
 
 LIES = 4  # rounds; honest afterwards
@@ -45,16 +47,18 @@ def _filled(reply: Reply, value: float) -> Arrays:
 
 
 _LIES: dict[int, Callable[[Reply], Reply]] = {1: shape, 2: not_a_number, 3: huge, 4: nonsense}
-_honest = Service.answer
+_honest = service.step
 
 
-def _answer(service: Service, run: str, request: Request) -> Reply:
-    reply = _honest(service, run, request)
+def _step(
+    node: BrandNode[Any], keep: Callable[[Memory], None], run: str, request: Request
+) -> Reply:
+    reply = _honest(node, keep, run, request)
     if request.kind != "train" or request.number not in _LIES:
         return reply
     return _LIES[request.number](reply)
 
 
 if __name__ == "__main__":
-    Service.answer = _answer  # type: ignore[method-assign]
+    service.step = _step  # the lies are signed, as a brand that lies would sign them
     main()

@@ -161,6 +161,33 @@ def test_a_killed_node_is_absent_comes_back_and_is_charged_only_for_what_it_did(
     assert [rounds_of(place, b, files) for b in "abc"] == [rounds] * 3
 
 
+def test_a_node_restored_from_a_snapshot_is_left_out_until_its_newer_ledger_is_back(
+    place: World, tmp_path: Path
+) -> None:
+    home = place.node("d")
+    place.kill("d", signal.SIGTERM)
+    shutil.copytree(home, tmp_path / "snapshot")
+    place.start("d")
+    assert follow(place, offer(place, 1))[0] == 0
+    place.kill("d", signal.SIGTERM)
+    shutil.move(home, tmp_path / "newer")
+    shutil.copytree(tmp_path / "snapshot", home)
+    place.start("d")
+    try:
+        code, said = follow(place, files := offer(place, 2))
+    finally:
+        place.kill("d", signal.SIGTERM)
+        shutil.rmtree(home)
+        shutil.move(tmp_path / "newer", home)
+        place.start("d")
+        place.ready()
+    assert code == 0, said
+    assert absences(files) == {(n, "d", str(Code.LEDGER_SET_BACK)) for n in (1, 2)}
+    assert [rounds_of(place, b, files) for b in "abc"] == [2] * 3
+    code, said = follow(place, files := offer(place, 1))
+    assert (code, absences(files)) == (0, set()), said
+
+
 def test_a_killed_superlink_comes_back_and_the_run_resumes_charged_once(place: World) -> None:
     files = offer(place, 3)
     process = place.submit(files.run, what="resume")

@@ -16,12 +16,13 @@ import pandas as pd
 import pytest
 
 from clients.home import Home as NodeHome
+from clients.keys import load_identity as brand_identity
 from clients.offer import MOST, Offer, offer_of
 from clients.readiness import looked
 from clients.service import Service, _rows
 from experiments.deployment.rehearsal import conduct, services
 from experiments.deployment.world import World
-from fl.agreement import ending, read
+from fl.agreement import ending, read, replying
 from fl.arrays import Arrays, from_bytes
 from fl.audit.cli import command as audit
 from fl.audit.verify import audit_ledger, recomputed
@@ -553,6 +554,43 @@ def test_a_run_without_a_secure_sum_is_possible_where_all_noise_is_the_brands(
         path.write_text(path.read_text().replace("min_brands = 3", "min_brands = 1"))
     conduct(files, nodes)
     assert committed(place, "a") == [4]
+
+
+@pytest.mark.parametrize("forged", ["another brand's", "of another round", "altered", "unsigned"])
+def test_a_plain_reply_is_its_brands_or_none(
+    place: World, nodes: dict[str, Service], forged: str
+) -> None:
+    privacy = {**VALUES["privacy"], "name": "local"}
+    files = offered(place, privacy=privacy, secure_sum={"name": "plain"}, rounds=2)
+    for brand in BRANDS:
+        path = place.node(brand) / "policy.toml"
+        path.write_text(path.read_text().replace("min_brands = 3", "min_brands = 1"))
+    before: list[Reply] = []
+
+    def asked(brand: str, request: Request) -> Reply:
+        reply = nodes[brand].answer(files.run, request)
+        if brand != "d" or request.kind != "train":
+            return reply
+        before.append(reply)
+        if request.number == 1:
+            return reply
+        match forged:
+            case "another brand's":
+                bare = {k: v for k, v in reply.config.items() if k != "signature"}
+                message = replying(files.run, request, replace(reply, config=bare))
+                key = brand_identity(NodeHome(place.node("c")))
+                return replace(reply, config={**bare, "signature": key.sign(message)})
+            case "of another round":
+                return before[0]
+            case "altered":
+                return replace(reply, arrays={n: x + 1 for n, x in reply.arrays.items()})
+        return replace(reply, config={"weight": reply.config["weight"]})
+
+    federation = InProcessFederation({brand: partial(asked, brand) for brand in BRANDS})
+    progress = Conduct(files, roster(cards(files.home)), federation, 5.0, 0.0).run()
+    assert [(a.number, a.brand, a.code) for a in progress.absences] == [
+        (2, "d", Code.BAD_SIGNATURE)
+    ]
 
 
 def test_nothing_private_is_in_a_log(

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from fl.contracts import NO_LEDGER
 from fl.errors import Code, InputError, Refused
 from fl.events import Composed, Gaussian, PrivacyEvent, Repeated, Sampled, Unbounded
 from fl.privacy.bills import bill, events
@@ -18,7 +19,7 @@ from fl.privacy.entries import Kind
 from fl.privacy.ledger import Ledger
 from fl.privacy.reading import read, verify
 from fl.privacy.signing import SigningKey
-from tests.ledgers import BUDGET, ROUND, new, opening, reopened
+from tests.ledgers import BUDGET, ROUND, new, opening, rdp, reopened
 
 KEY = SigningKey.generate()
 
@@ -331,6 +332,36 @@ def test_a_ledger_without_its_note_needs_a_head_from_outside(tmp_path: Path) -> 
     (tmp_path / "ledger.head").unlink()
     reopened(tmp_path, KEY, [held]).close()
     reopened(tmp_path, KEY).close()
+
+
+def test_a_ledger_that_lacks_what_its_brand_has_signed_stops(tmp_path: Path) -> None:
+    """A mark is a number and a head: what is as long, or longer, is not the same ledger."""
+    key, path = KEY, tmp_path / "ledger.jsonl"
+    with new(tmp_path, key) as ledger:
+        marks = [ledger.mark]
+        old = {p: p.read_bytes() for p in tmp_path.iterdir()}
+        for run in "ab":
+            ledger.reserve(run, ROUND)
+            marks.append(ledger.mark)
+        assert [mark.entries for mark in marks] == [1, 2, 3]
+        assert all(map(ledger.reaches, (NO_LEDGER, *marks)))
+        assert not ledger.reaches(marks[2]._replace(entries=2))
+    for mark in marks:
+        Ledger.open(path, key, accountant=rdp, signed=mark).close()
+    for file, content in old.items():
+        file.write_bytes(content)
+    with reopened(tmp_path, key) as ledger:
+        for run in "cdef":
+            ledger.reserve(run, ROUND)
+        assert ledger.mark.entries > marks[2].entries
+        assert list(map(ledger.reaches, marks)) == [True, False, False]
+    for mark in marks[1:]:
+        with pytest.raises(InputError, match="restore the newer copy") as caught:
+            Ledger.open(path, key, accountant=rdp, signed=mark)
+        assert caught.value.code is Code.LEDGER_SET_BACK
+    (tmp_path / "ledger.head").unlink()
+    with pytest.raises(InputError, match="may have been set back"):
+        Ledger.open(path, key, accountant=rdp, signed=marks[0])
 
 
 def test_neighbours_are_named_as_in_the_statement() -> None:

@@ -2,8 +2,9 @@
 
 Read in this order: ``brand.py`` (the table of messages), ``attempt.py`` (the same at the
 coordinator), ``keys.py`` and ``views.py`` (the checks), ``seal.py`` and ``masks.py`` (what leaves),
-``chain.py`` and ``tag.py`` (who chooses the model), ``transcript.py`` (what others can check;
-``fl-audit transcript`` does). ``rules.py`` is the configuration.
+``chain.py`` and ``tag.py`` (who chooses the model), ``peers.py`` (ledgers that only grow),
+``transcript.py`` (what others can check; ``fl-audit transcript`` does). ``rules.py`` is the
+configuration.
 
 Bonawitz et al., "Practical secure aggregation for privacy-preserving machine learning", CCS 2017
 (double masking, consistency round); Bell et al., CCS 2020 (graph); Pasquini et al., CCS 2022 (why
@@ -12,7 +13,7 @@ the round's context binds the model).
 =================  ============================================================================
 who                learns
 =================  ============================================================================
-coordinator        the sum over the survivors, who they are, public keys, heads of ledgers
+coordinator        the sum over the survivors, who they are, public keys, ends of ledgers
 a brand            the sums of finished rounds (it needs them to follow the model), the same lists
 an observer        nothing about any update
 =================  ============================================================================

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from fl.arrays import Arrays
-from fl.contracts import Federation, NodeId, Reply, Request, Scalar
+from fl.contracts import Federation, Mark, NodeId, Reply, Request, Scalar
 from fl.errors import Code, Refused
-from fl.privacy.secagg import fixedpoint, keys, received, tag, transcript, wire
+from fl.privacy.secagg import fixedpoint, keys, peers, received, tag, transcript, wire
 from fl.privacy.secagg.identity import SIGNATURE
 from fl.privacy.secagg.masks import MASK, Ring, hash_of
 from fl.privacy.secagg.profiles import KEM_CIPHERTEXT, TAG
@@ -32,8 +32,8 @@ class Attempt:
 
     Attributes:
         terms, about, request, federation: what is asked, of whom.
-        length: entries of a vector.
-        threads: for large vectors.
+        length, threads: of vectors: how many entries; for large ones.
+        marks: how far the brands' ledgers had come, by identity key; kept up to date.
         absent: why a brand is out.
         followed: who has taken up the past results.
         adverts: U1, by number; ``raw`` the same packed, ``h1`` its hash.
@@ -51,6 +51,7 @@ class Attempt:
     federation: Federation
     length: int
     threads: int
+    marks: dict[bytes, Mark]
     absent: dict[NodeId, Code] = field(default_factory=dict)
     followed: list[NodeId] = field(default_factory=list)
     adverts: dict[int, Advert] = field(default_factory=dict)
@@ -110,10 +111,12 @@ class Attempt:
         brands = [index[n] for n in nodes if n in index]
         past = {i: results(terms.roster.names[i]) for i in brands}
         replies = self._ask(
-            wire.OPEN, brands, lambda i: {**config, **past[i][1]}, lambda i: past[i][0]
+            wire.OPEN,
+            brands,
+            lambda i: {**config, "mark": peers.told(self.marks, terms.roster.key(i)), **past[i][1]},
+            lambda i: past[i][0],
         )
-        hybrid, seen = terms.rules.algorithms.hybrid, set[bytes]()
-        records: dict[int, bytes] = {}
+        hybrid, seen, records = terms.rules.algorithms.hybrid, set[bytes](), dict[int, bytes]()
 
         def advert(i: int, reply: Reply) -> None:
             self.followed.append(terms.roster.names[i])
@@ -123,6 +126,7 @@ class Attempt:
                 raise Refused(Code.BAD_SIGNATURE)
             if made.key in seen:
                 raise Refused(Code.DUPLICATE_KEY)
+            peers.take(self.marks, terms.roster.key(i), made.mark)
             seen.add(made.key)
             records[i], self.adverts[i] = record, made
 

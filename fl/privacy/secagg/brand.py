@@ -4,9 +4,10 @@
 step  the coordinator sends          the brand checks                  the brand replies
 ====  =============================  ================================  =========================
 0-1   ``open``: what the round is    plan, roster, never opened        fresh public keys, signed
-      about; sums of past rounds     before; follows the past sums
+      about; sums of past rounds;    before; follows the past sums;
+      how far its ledger was seen    its ledger was there
 2-3   ``keys``: all adverts          signatures, own entry, no key     sealed shares
-                                     twice, enough brands
+                                     twice; enough brands and entries
 4-5   ``train``: shares, the model   all shares open; the model is     the masked update, its
                                      the one that follows              hash signed
 6-7   ``survivors``: who sent        signed hashes, enough, the first  consent, signed
@@ -31,10 +32,11 @@ from fl import arrays
 from fl.arrays import Arrays
 from fl.contracts import Memory, NodeId, Reply, Request, Update, Witness
 from fl.errors import Code, Refused
-from fl.privacy.secagg import chain, fixedpoint, keys, tag, views, wire
+from fl.privacy.secagg import chain, fixedpoint, keys, peers, tag, views, wire
 from fl.privacy.secagg.follow import Follow
-from fl.privacy.secagg.identity import HASH, Identity, bind
+from fl.privacy.secagg.identity import HASH, Identity
 from fl.privacy.secagg.masks import MASK, THREADS, Ring
+from fl.privacy.secagg.peers import Peers
 from fl.privacy.secagg.seal import seal
 from fl.privacy.secagg.session import (
     ADMITTED,
@@ -63,7 +65,8 @@ class BrandHalf:
         follow: how the coordinator's steps are recomputed.
         first: the coordinator's state before the first round, as pinned by the plan.
         federation_key: 32 bytes that the brands share and the coordinator does not know.
-        witness: the brand's ledger: its head travels, refusals are written into it.
+        witness: the brand's ledger: its mark travels, refusals are written into it.
+        peers: how far the other brands' ledgers had come before this run.
         threads: for large vectors.
 
     Guarantee: what leaves is uniformly random to a coordinator, until it has shown the same list of
@@ -78,6 +81,7 @@ class BrandHalf:
     first: Arrays = field(repr=False)
     federation_key: bytes = field(repr=False)
     witness: Witness = field(default_factory=Witness)
+    peers: Peers = field(default_factory=Peers)
     threads: int = THREADS
 
     @property
@@ -123,7 +127,7 @@ class BrandHalf:
             self.witness.refuse(wire.evidence(request), refusal.code)
             raise
         if not self.terms.rules.recovers:
-            memory.protocol["encoding"] = _occasion(session) + vector.tobytes()
+            memory.protocol["encoding"] = session.occasion + vector.tobytes()
         return self._mask(session, vector, memory)
 
     def _step(self, request: Request, memory: Memory) -> Reply | None:
@@ -148,6 +152,8 @@ class BrandHalf:
             raise Refused(Code.UNKNOWN_ROSTER)
         if blob(config, "plan") != terms.plan.hash:
             raise Refused(Code.UNKNOWN_PLAN)
+        if not self.witness.reaches(wire.unpacked(blob(config, "mark", wire.MARK))):
+            raise Refused(Code.LEDGER_SET_BACK)
         place = chain.catch_up(
             request,
             memory,
@@ -164,8 +170,7 @@ class BrandHalf:
         if blob(config, "previous") != place.root:
             raise Refused(Code.MODEL_MISMATCH)
         opened = self._session(request, now, place.root)
-        head = bytes.fromhex(self.witness.head()).rjust(HASH, b"\0")
-        opened = keys.fresh(opened, self.index, head, self.identity, terms)
+        opened = keys.fresh(opened, self.index, self.witness.mark(), self.identity, terms)
         if session.sequence != now[0]:
             memory.protocol.pop("encoding", None)
         chain.save(replace(place, opened=now[0], attempt=now[1]), memory)
@@ -193,6 +198,7 @@ class BrandHalf:
         self._expect(request, session, ADVERTISED)
         raw = blob(request.config, "adverts")
         agreed, seals = keys.accept(session, raw, self.index, self.terms)
+        peers.check(agreed, raw, memory, self.peers, self.terms)
         dealt, blobs = keys.deal(agreed, raw, seals, self.index, self.terms)
         save(dealt, memory)
         return Reply(Code.OK, {}, blobs)
@@ -208,11 +214,12 @@ class BrandHalf:
             self._expect(request, session, ADVERTISED)
             raw = blob(request.config, "adverts")
             ready, _ = keys.accept(session, raw, self.index, self.terms)
+            peers.check(ready, raw, memory, self.peers, self.terms)
             h2 = view("members", ready.sid, ready.h1, ready.everyone)
             ready = ready._replace(stage=ADMITTED, members=ready.everyone, h2=h2)
         self._check_model(request, session, memory)
         cached = memory.protocol.get("encoding", b"")
-        if cached and cached.startswith(_occasion(ready)):
+        if cached and cached.startswith(ready.occasion):
             return self._mask(ready, np.frombuffer(cached[HASH:], "<u4").copy(), memory)
         save(ready, memory)
         return None
@@ -291,9 +298,3 @@ class BrandHalf:
         same = (request.kind, request.number) == (session.kind, session.number)
         if session.stage != stage or not same:
             raise Refused(Code.OUT_OF_ORDER)
-
-
-def _occasion(session: Session) -> bytes:
-    """What a cached encoding is for: all attempts of one round, and nothing else."""
-    numbers = f"{session.sequence}/{session.kind}/{session.number}".encode()
-    return bind("encoding", numbers, session.model, session.layout)

@@ -12,7 +12,7 @@ from functools import partial
 
 from fl import arrays
 from fl.arrays import Arrays
-from fl.contracts import Collected, Federation, NodeId, Request, Update
+from fl.contracts import Collected, Federation, Mark, NodeId, Request, Update
 from fl.errors import Code
 from fl.privacy.secagg import chain, fixedpoint, transcript
 from fl.privacy.secagg.attempt import Attempt
@@ -33,12 +33,15 @@ class Log:
         sequence: of the last round, finished or not.
         finished: line and sum of past rounds, by sequence.
         followed: the last finished round each brand has been given.
+        marks: how far the brands' ledgers had come, by identity key; of other runs too, as far as
+            that was known before the round.
     """
 
     root: bytes
     sequence: int = 0
     finished: dict[int, tuple[str, Ring]] = field(default_factory=dict)
     followed: dict[NodeId, int] = field(default_factory=dict)
+    marks: dict[bytes, Mark] = field(default_factory=dict)
 
     def results(self, node: NodeId) -> tuple[dict[str, Ring], dict[str, str]]:
         """The sums ``node`` has not been given, and their lines.
@@ -126,7 +129,9 @@ class CoordinatorHalf:
         for number in range(1, attempts + 1):
             about = self._round(number, request, zero)
             size = fixedpoint.length(zero)
-            attempt = Attempt(self.terms, about, request, federation, size, self.threads)
+            attempt = Attempt(
+                self.terms, about, request, federation, size, self.threads, self.log.marks
+            )
             outcome = attempt.run(sorted(requests), self.log.results)
             values = attempt.line(outcome)
             message = transcript.line_message(values)

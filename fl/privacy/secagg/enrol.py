@@ -13,6 +13,7 @@ from fl.privacy.secagg.coordinator import CoordinatorHalf, Keep, Log, Record, un
 from fl.privacy.secagg.follow import Course, Follow
 from fl.privacy.secagg.identity import Identity, Json, Roster, SignedPlan
 from fl.privacy.secagg.once import Remembered
+from fl.privacy.secagg.peers import Peers
 from fl.privacy.secagg.rules import BrandAgg
 from fl.privacy.secagg.terms import Terms, draft
 
@@ -94,6 +95,7 @@ def join(
     first: Arrays,
     federation_key: bytes,
     witness: Witness | None = None,
+    peers: Peers | None = None,
 ) -> BrandHalf:
     """A brand's half in deployment.
 
@@ -102,7 +104,8 @@ def join(
         plan: with everyone's approval.
         follow, first: the run's course and first state, as this brand computes them itself.
         federation_key: 32 random bytes that the brands' operators share among each other.
-        witness: the brand's ledger; without one, no head travels and refusals are not kept.
+        witness: the brand's ledger; without one, no mark travels and refusals are not kept.
+        peers: the other brands' ledgers; without it, only this run's rounds are compared.
 
     Raises:
         ValueError: another roster, a missing approval, another first state, or a foreign identity.
@@ -117,4 +120,13 @@ def join(
     terms.approve(name)
     if roster.keys[name] != identity.public or digest(first) != plan.content["first"]:
         raise ValueError(f"Expected the identity of {name} and the plan's first state.")
-    return BrandHalf(name, identity, terms, follow, first, federation_key, witness or Witness())
+    return BrandHalf(
+        name,
+        identity,
+        terms,
+        follow,
+        first,
+        federation_key,
+        witness or Witness(),
+        peers or Peers(),
+    )

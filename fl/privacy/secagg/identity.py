@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from fl.contracts import NodeId
 
 Json = Mapping[str, object]
-PROTOCOL = b"brandagg/2"
+PROTOCOL = b"brandagg/3"
 KEY, SIGNATURE, HASH = 32, 64, 32  # bytes
 _LENGTH = len(PROTOCOL).to_bytes(8, "big")
 

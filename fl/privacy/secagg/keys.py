@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import secrets
 
+from fl.contracts import Mark
 from fl.errors import Code, Refused
 from fl.privacy.secagg import hybrid, shamir
 from fl.privacy.secagg.identity import KEY, SIGNATURE, Identity
@@ -35,6 +36,7 @@ from fl.privacy.secagg.wire import (
     commit,
     pack,
     pack_members,
+    packed,
     unpack,
     unpack_members,
     view,
@@ -44,8 +46,11 @@ PAIR = 2 * shamir.SHARE  # bytes: a share of the self mask's key, a share of the
 SEALED = PAIR + TAG
 
 
-def fresh(session: Session, index: int, head: bytes, identity: Identity, terms: Terms) -> Session:
+def fresh(session: Session, index: int, mark: Mark, identity: Identity, terms: Terms) -> Session:
     """Step 1: new keys for one attempt, and the signed advert of their public halves.
+
+    Args:
+        mark: how far this brand's ledger has come.
 
     Guarantee: the keys come from the system's randomness and have been used for nothing.
     """
@@ -54,7 +59,8 @@ def fresh(session: Session, index: int, head: bytes, identity: Identity, terms: 
     key = key_of(private)
     terms.once(sid, ("private", private), lambda: key)
     kem = secrets.token_bytes(KEM_SEED) if profile.hybrid else b""
-    public = [public_of(key), commit(sid, index, root, "root"), commit(sid, index, self_mask), head]
+    public = [public_of(key), commit(sid, index, root, "root"), commit(sid, index, self_mask)]
+    public.append(packed(mark))
     if profile.hybrid:
         public += kem_public_of(kem), kem_public_of(hybrid.mask_seed(root, sid, profile))
     keys = b"".join(public)  # of an ``Advert``

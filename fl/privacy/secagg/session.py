@@ -10,6 +10,7 @@ import struct
 from typing import NamedTuple, cast
 
 from fl.contracts import Memory
+from fl.privacy.secagg.identity import bind
 
 ADVERTISED, SHARED, ADMITTED, MASKED, CONSENTED, ANSWERED = (
     "advertised",
@@ -67,6 +68,12 @@ class Session(NamedTuple):
 
     def __repr__(self) -> str:
         return "Session(<redacted>)"
+
+    @property
+    def occasion(self) -> bytes:
+        """What a cached encoding is for. Guarantee: all attempts of one round, nothing else."""
+        numbers = f"{self.sequence}/{self.kind}/{self.number}".encode()
+        return bind("encoding", numbers, self.model, self.layout)
 
     def answered(self) -> Session:
         """What is still needed once the shares are handed out.

@@ -30,7 +30,7 @@ def draft(
     Guarantee: the hash of the plan binds all of it.
     """
     content = {
-        "protocol": "brandagg/2",
+        "protocol": "brandagg/3",
         "run": run.hex(),
         "first": digest(first),
         "coordinator": coordinator.hex(),
@@ -58,8 +58,8 @@ class Terms:
     def __post_init__(self) -> None:
         if tuple(sorted(self.plan.content)) != tuple(sorted(_PLAN)):
             raise ValueError(f"Expected a plan with {', '.join(_PLAN)}.")
-        if self.plan.content["protocol"] != "brandagg/2":
-            raise ValueError("Expected a plan for brandagg/2.")
+        if self.plan.content["protocol"] != "brandagg/3":
+            raise ValueError("Expected a plan for brandagg/3.")
         self.rules.check(len(self.roster.keys))
 
     @cached_property

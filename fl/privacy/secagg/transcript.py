@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from fl.arrays import Arrays, digest
+from fl.contracts import NO_LEDGER, Mark
 from fl.privacy.secagg import fixedpoint
 from fl.privacy.secagg.follow import Follow
 from fl.privacy.secagg.identity import (
@@ -30,6 +31,7 @@ from fl.privacy.secagg.wire import (
     Advert,
     Round,
     advert_message,
+    mark_in,
     pack_members,
     unpack,
     unpack_members,
@@ -218,7 +220,8 @@ def verify_transcript(
     first: Arrays | None = None,
     sums: Mapping[str, Ring] | None = None,
 ) -> Verdict:
-    """Recompute one run's transcript: approvals, signatures, survivors, the chain of roots.
+    """Recompute one run's transcript: approvals, signatures, survivors, ledgers that only grow, the
+    chain of roots.
 
     Args:
         lines: the header and one line a round, as recorded.
@@ -231,6 +234,7 @@ def verify_transcript(
     """
     rounds = failed = read = sequence = 0
     root, state = b"", first
+    marks: dict[int, Mark] = {}
     terms: Terms | None = None
     try:
         for line in lines:
@@ -246,12 +250,25 @@ def verify_transcript(
             if values["outcome"] != "ok":
                 failed += 1
                 continue
+            _only_grow(terms, values, marks)
             if follow is not None and state is not None and sums is not None:
                 state = _advance(terms, values, follow, state, sums)
             root, sequence, rounds = next_root(root, line), about.sequence, rounds + 1
     except (ValueError, KeyError) as error:
         return Verdict(rounds, failed, root.hex(), f"line {read}: {error}", terms)
     return Verdict(rounds, failed, root.hex(), "" if terms else "it is empty", terms)
+
+
+def _only_grow(terms: Terms, values: Line, marks: dict[int, Mark]) -> None:
+    """Take up how far the brands' ledgers are in a line, after those of the lines before."""
+    size = Advert.size(terms.rules.algorithms.hybrid)
+    for i, record in unpack(_bytes(values, "adverts"), size).items():
+        now, before = mark_in(record), marks.get(i, NO_LEDGER)
+        if not now.extends(before):
+            name = terms.roster.names[i]
+            numbers = f"{now.entries} entries after {before.entries}"
+            raise ValueError(f"the ledger of {name} was set back: {numbers}")
+        marks[i] = now
 
 
 def _terms(line: str, roster: Roster, first: Arrays | None) -> Terms:

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from itertools import pairwise
 
-from fl.contracts import Request, Scalar
+from fl.contracts import Mark, Request, Scalar
 from fl.privacy.secagg.identity import HASH, KEY, SIGNATURE, bind, canonical
 from fl.privacy.secagg.profiles import KEM_PUBLIC
 
 STEP = "brandagg"
+ENTRIES = 8  # bytes of a ledger's number of entries, big-endian
+MARK = HASH + ENTRIES  # bytes of a mark
 OPEN, KEYS, TRAIN, SURVIVORS, UNMASK = "open", "keys", "train", "survivors", "unmask"
 
 
@@ -154,6 +156,7 @@ class Advert:
         root: hash of what opens the brand's mask keys if it drops out.
         commitment: hash of the self mask's key.
         head: of the brand's ledger, or zeros.
+        entries: how many that ledger has, up to its head; 0 without one.
         channel_kem, mask_kem: ML-KEM-768, empty unless the profile is hybrid.
         signature: Ed25519.
     """
@@ -163,6 +166,7 @@ class Advert:
     root: bytes
     commitment: bytes
     head: bytes
+    entries: int
     channel_kem: bytes = b""
     mask_kem: bytes = b""
     signature: bytes = b""
@@ -170,9 +174,15 @@ class Advert:
     @property
     def keys(self) -> bytes:
         """All but number and signature. Guarantee: public."""
+        ledger = packed(self.mark)
         return b"".join(
-            (self.key, self.root, self.commitment, self.head, self.channel_kem, self.mask_kem)
+            (self.key, self.root, self.commitment, ledger, self.channel_kem, self.mask_kem)
         )
+
+    @property
+    def mark(self) -> Mark:
+        """How far the brand's ledger has come. Guarantee: public."""
+        return Mark(self.entries, self.head)
 
     def message(self, sid: bytes) -> bytes:
         """What the identity signs. Guarantee: binds keys, brand and round."""
@@ -181,7 +191,7 @@ class Advert:
     @staticmethod
     def size(hybrid: bool) -> int:
         """Bytes of :attr:`record`. Guarantee: public."""
-        return KEY + 3 * HASH + (2 * KEM_PUBLIC if hybrid else 0) + SIGNATURE
+        return KEY + 3 * HASH + ENTRIES + (2 * KEM_PUBLIC if hybrid else 0) + SIGNATURE
 
     @property
     def record(self) -> bytes:
@@ -193,10 +203,27 @@ class Advert:
         """The advert of a record of the right size. Guarantee: checks nothing else."""
         kem = KEM_PUBLIC if hybrid else 0
         parts, at = [], 0
-        for size in (KEY, HASH, HASH, HASH, kem, kem, SIGNATURE):
+        for size in (KEY, HASH, HASH, HASH, ENTRIES, kem, kem, SIGNATURE):
             parts.append(record[at : at + size])
             at += size
-        return cls(index, *parts)
+        key, root, commitment, head, entries, *rest = parts
+        return cls(index, key, root, commitment, head, int.from_bytes(entries, "big"), *rest)
+
+
+def packed(mark: Mark) -> bytes:
+    """A mark as it is in an advert: head, then number of entries. Guarantee: public."""
+    return mark.head + mark.entries.to_bytes(ENTRIES, "big")
+
+
+def unpacked(raw: bytes) -> Mark:
+    """The inverse of :func:`packed`. Guarantee: checks nothing."""
+    return Mark(int.from_bytes(raw[HASH:], "big"), raw[:HASH])
+
+
+def mark_in(record: bytes) -> Mark:
+    """The mark in an advert's record, of any profile. Guarantee: that of ``Advert.parse``."""
+    at = KEY + 2 * HASH
+    return unpacked(record[at : at + MARK])
 
 
 def advert_message(sid: bytes, index: int, keys: bytes) -> bytes:

@@ -168,6 +168,7 @@ class Cheat:
             "model": bytes.fromhex(arrays.digest(self.model)),
             "layout": fixedpoint.layout(self.world.state),
             "previous": self.terms.first_root,
+            "mark": bytes(wire.MARK),
             **changes,
         }
 

@@ -22,7 +22,7 @@ P = 2**256 + 297
 
 def bind(purpose: str, *parts: bytes) -> bytes:
     joined = b"".join(
-        len(p).to_bytes(8, "big") + p for p in (b"brandagg/2", purpose.encode(), *parts)
+        len(p).to_bytes(8, "big") + p for p in (b"brandagg/3", purpose.encode(), *parts)
     )
     return hashlib.sha256(joined).digest()
 
@@ -85,7 +85,8 @@ def keys(sid: bytes) -> dict[str, object]:
         x25519(private).public_key().public_bytes_raw()
         + bind("commit root", sid, two(4), root)
         + bind("commit self mask", sid, two(4), self_mask)
-        + bytes(32)
+        + b"\x19" * 32
+        + eight(1234567)
     )
     h1 = b"\x16" * 32
     shared = x25519(private).exchange(x25519(other).public_key())
