@@ -16,7 +16,7 @@ from server.cli import command as server_command
 
 ROOT = Path(__file__).resolve().parents[2]
 TEXT = (ROOT / "README.md").read_text("utf-8")
-BIN = "/opt/crossbrand-fl/bin"
+BIN = "/usr/local/crossbrand-fl/bin"
 FILES = dict(re.findall(r"^# /etc/systemd/system/(\S+).*\n((?:(?!```|# /etc).*\n)+)", TEXT, re.M))
 LINES = re.findall(rf"^ExecStart={BIN}/(.+)$", "".join(FILES.values()), re.M)
 
