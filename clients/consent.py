@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 from clients.home import Home
 from clients.offer import Offer, RunFiles
@@ -151,12 +151,17 @@ def stored_offers(home: Home) -> Iterator[tuple[str, Offer | Code]]:
 
 
 def one_offer(home: Home, named: str) -> Offer:
+    """The stored run that a person names; see :func:`one_of`."""
+    return one_of((o for _, o in stored_offers(home) if isinstance(o, Offer)), named)
+
+
+def one_of(offers: Iterable[Offer], named: str) -> Offer:
     """The run that a person names by its id, or the start of it.
 
     Raises:
         InputError: none, or several.
     """
-    known = [o for run, o in stored_offers(home) if isinstance(o, Offer) and run.startswith(named)]
+    known = [offer for offer in offers if offer.run.startswith(named)]
     if len(known) != 1:
         raise InputError("RUN", f"{named!r} fits {len(known)} runs", "see fl-node approve")
     return known[0]

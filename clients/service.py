@@ -103,7 +103,7 @@ class Service:
         """Note how far the ledger is, before others are told: from then on it must not be less."""
         if self._ledger is not None and self._ledger.mark != self._told:
             mark = self._ledger.mark
-            MarksFile(self.home.marks).merge({load_identity(self.home).public: mark})
+            _note(self.home, {load_identity(self.home).public: mark})
             self._told = mark
 
     def _answer(self, run: str, request: Request) -> Reply:

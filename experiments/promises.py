@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -89,9 +90,10 @@ def composed(how: Settings, pieces: Mapping[int, Piece], key: str) -> tuple[int,
     delta = plan.delta
     divisions = [seed // folds for seed in by_seed] if folds else []
     spared = sum(divisions.count(division) == folds for division in set(divisions))
-    dearest = [max(map(from_json, es), key=lambda e: pld_epsilon(e, delta))
-               for es in by_seed.values()]  # fmt: skip
-    dearest.sort(key=lambda e: pld_epsilon(e, delta), reverse=True)
+    spent = [[from_json(event) for event in events] for events in by_seed.values()]
+    costs = {e: pld_epsilon(e, delta) for e in dict.fromkeys(itertools.chain(*spent))}
+    dearest = [max(events, key=costs.__getitem__) for events in spent]
+    dearest.sort(key=costs.__getitem__, reverse=True)
     events = dearest[: len(dearest) - spared]
     return len(events), pld_epsilon(Composed(tuple(events)), delta)
 
@@ -102,5 +104,6 @@ def statement_of(piece: Piece, key: str, arm: str, more: Sequence[str] = ()) -> 
     held = conditions(plan, (*more, *OFFLINE), central=arm == "central_dp")
     spent = {keeper: from_json(event) for keeper, event in piece.note["spent"][key].items()}
     if held.joint:
-        spent = {"sum": max(spent.values(), key=lambda event: pld_epsilon(event, held.delta))}
+        different = dict.fromkeys(spent.values())  # brands mostly booked the same
+        spent = {"sum": max(different, key=lambda event: pld_epsilon(event, held.delta))}
     return statement(spent, held)

@@ -58,12 +58,12 @@ def _act(asked: argparse.Namespace) -> int:
     if asked.alert not in names:
         listed = ", ".join(names)
         raise InputError("--class", f"{asked.alert!r} is none of {listed}", "name one of them")
-    folder = DataFolder(asked.home)
-    rows = to_score(read(folder, Asked(task.schema, labelled=False), now(), {}))
+    reading = read(DataFolder(asked.home), Asked(task.schema, labelled=False), now(), {})
+    rows = to_score(reading)
     scores = _scores(home, offer, task, rows)
     messages: pd.Series = rows.rows[task.schema.columns[0].name]
     found = alert_list(messages, scores, names.index(asked.alert), asked.most)
-    if folder.site().mapped.rows.customer:  # type: ignore[union-attr]
+    if reading.site.mapped.rows.customer:  # type: ignore[union-attr]
         found.insert(0, "customer", rows.name.to_numpy()[found["row"] - 1])
     write_alerts(asked.out, found)
     sys.stdout.write(f"{len(messages):,} messages read, {len(found):,} listed\n{asked.out}\n")

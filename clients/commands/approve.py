@@ -34,7 +34,7 @@ def _options(parser: argparse.ArgumentParser) -> None:
 
 
 def _act(asked: argparse.Namespace) -> int:
-    from clients.consent import said_of, stored_offers
+    from clients.consent import one_of, said_of, stored_offers
     from clients.home import Home
     from clients.offer import Offer, RunFiles
     from fl.errors import Code, InputError
@@ -60,10 +60,7 @@ def _act(asked: argparse.Namespace) -> int:
         if not offers:
             sys.stdout.write("No run was offered yet.\n")
         return 0
-    found = [run for run in offers if run.startswith(asked.run)]
-    if len(found) != 1:
-        raise InputError("RUN", f"{asked.run!r} fits {len(found)} runs", "see fl-node approve")
-    offer = offers[found[0]]
+    offer = one_of(offers.values(), asked.run)
     _show(offer)
     if asked.key:
         if not asked.person:

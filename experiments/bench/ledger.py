@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 
-from experiments.bench.published import publish
+from experiments.bench.published import Row, publish, row
 from fl.contracts import Unit
 from fl.events import Gaussian, Repeated, Sampled, to_json
 from fl.privacy.books import Neighbours, Opening
@@ -34,18 +34,16 @@ OPENING = Opening(
     "bench", "0" * 64, Unit.CUSTOMER, Neighbours.ADD_REMOVE, 1.0, 1e-6, "crossbrand-fl"
 )
 
-Row = dict[str, str | float]
-
 
 def rows(folder: Path) -> Iterator[Row]:
     """Every measurement; some seconds."""
     appends, plains = _appends(folder)
     ours, theirs = statistics.median(appends), statistics.median(plains)
-    yield _row("append", "median", ours * 1e3, "ms")
-    yield _row("append", "p99", statistics.quantiles(appends, n=100)[98] * 1e3, "ms")
-    yield _row("plain", "median", theirs * 1e3, "ms")
-    yield _row("append", "over_plain", ours / theirs, "ratio")
-    yield _row("append", "beyond_plain", (ours - theirs) * 1e3, "ms")
+    yield row("append", "median", ours * 1e3, "ms")
+    yield row("append", "p99", statistics.quantiles(appends, n=100)[98] * 1e3, "ms")
+    yield row("plain", "median", theirs * 1e3, "ms")
+    yield row("append", "over_plain", ours / theirs, "ratio")
+    yield row("append", "beyond_plain", (ours - theirs) * 1e3, "ms")
 
     path, key = folder / "long.jsonl", SigningKey.generate()
     path.write_bytes(_long(key))
@@ -58,8 +56,8 @@ def rows(folder: Path) -> Iterator[Row]:
     }
     best = {case: min(_seconds(work) for _ in range(3)) for case, work in works.items()}
     for case, seconds in best.items():
-        yield _row(case, "best_of_3", seconds, "s")
-    yield _row("verify_every", "over_ed25519", best["verify_every"] / best["ed25519"], "ratio")
+        yield row(case, "best_of_3", seconds, "s")
+    yield row("verify_every", "over_ed25519", best["verify_every"] / best["ed25519"], "ratio")
 
 
 def _appends(folder: Path) -> tuple[list[float], list[float]]:
@@ -106,10 +104,6 @@ def _seconds(work: Callable[[], object]) -> float:
     start = time.perf_counter()
     work()
     return time.perf_counter() - start
-
-
-def _row(case: str, metric: str, value: float, unit: str) -> Row:
-    return {"case": case, "metric": metric, "value": value, "unit": unit}
 
 
 def main() -> None:

@@ -19,6 +19,7 @@ from torch.nn import functional
 from fl.contracts import Ints
 from fl.data.histories import HISTORY, NEXT, OWNED, before_them
 from fl.errors import InputError
+from fl.rows import each, joined
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,16 +46,11 @@ class Histories:
 
     def rows(self, index: Tensor) -> Histories:
         """The rows at ``index`` (int64), in that order."""
-        return Histories(
-            self.item_bl[index], self.next_bk[index], self.customer_b[index], self.owned_bo[index]
-        )
+        return each(self, lambda x: x[index])
 
     def span(self, start: int, stop: int) -> Histories:
         """The rows from ``start`` up to ``stop``, without copying."""
-        part = slice(start, stop)
-        return Histories(
-            self.item_bl[part], self.next_bk[part], self.customer_b[part], self.owned_bo[part]
-        )
+        return each(self, lambda x: x[start:stop])
 
     def renumbered(self, customer_b: Tensor) -> Histories:
         """The same rows under other numbers of customers."""
@@ -65,12 +61,7 @@ class Histories:
         parts = [self, *others]
         widest = max(p.owned_bo.shape[1] for p in parts)
         padded = [functional.pad(p.owned_bo, (0, widest - p.owned_bo.shape[1])) for p in parts]
-        return Histories(
-            torch.cat([p.item_bl for p in parts]),
-            torch.cat([p.next_bk for p in parts]),
-            torch.cat([p.customer_b for p in parts]),
-            torch.cat(padded),
-        )
+        return joined([replace(p, owned_bo=x) for p, x in zip(parts, padded, strict=True)])
 
     def pairs(self) -> tuple[Tensor, Tensor]:
         """What followed, and after which place: int64 ``[b, l - 1 + k]`` each; 0 follows nothing.

@@ -6,9 +6,8 @@ that is done here is done with noisy counts, after their release, and costs no p
 
 With levels of 4 children, the rank of a quantile has 0.8 of the standard deviation that it has with
 levels of 8 (by the matrix of the tree, over 1,024 even bins). Bins are many because real numbers
-have favourite values: between 0 and 100 dollars on a logarithmic scale, 1,024 bins put 2.99 and
-3.00 together, which 2.7 % of the panel's customers spend. 4,096 bins put a sixth more noise on a
-rank, about half of which :func:`counts` takes away again.
+have favourite values, such as 2.99 and 3.00 dollars: those that share a bin have one rank. Each
+further level of bins puts noise on all of them.
 
 Legend: a tree of ``levels`` (4, 16, 64, 256, 1024, 4096) has 4 roots with 4 children each, and so
 on; its nodes are stored level after level.

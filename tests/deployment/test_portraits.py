@@ -11,17 +11,14 @@ import pandas as pd
 
 from clients.cli import command as node
 from experiments.deployment.rehearsal import conduct, services
-from experiments.deployment.world import World
+from experiments.deployment.world import MAPPING, World
 from fl.data.columns import Number
 from fl.data.schema import Schema
 from server.home import Home
 from server.proposing import propose
 from tests.deployment.small import BRANDS, VALUES
 
-MAPPING = """\
-[source]
-name = "files"
-folder = "tables"
+TABLES = """\
 [[customers]]
 channel = "shop"
 table = "customers.csv"
@@ -36,8 +33,7 @@ time = "at"
 order = "order"
 category = "department"
 amount = "paid"
-[events.categories]
-"Dairy products" = "dairy"
+categories = { "Dairy products" = "dairy" }
 [identities]
 region = "CN"
 shared_by_at_most = 10
@@ -48,13 +44,8 @@ history_days = 365
 [outcome]
 label = "converted"
 horizon_days = 28
-[limits]
-rejected_share = 0.05
-stale_days = 30
-shrink_share = 0.5
-wrong_share = 0.1
-[refresh]
 """
+SOURCE, LIMITS = MAPPING.partition("[rows]")[0], MAPPING[MAPPING.index("[limits]") :]
 FEATURES = {
     "recency_days": {"low": 0, "high": 365},
     "orders": {"low": 0, "high": 200, "log": True},
@@ -83,7 +74,7 @@ def fill(folder: Path, brand: str, seed: int) -> None:
     })  # fmt: skip
     people.to_csv(folder / "tables/customers.csv", index=False)
     lines.to_csv(folder / "tables/lines.csv", index=False)
-    (folder / "mapping.toml").write_text(MAPPING)
+    (folder / "mapping.toml").write_text(SOURCE + TABLES + LIMITS)
 
 
 def test_portraits_are_trained_on_and_scored_with_the_model_that_comes_back(tmp_path: Path) -> None:

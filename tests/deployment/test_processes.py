@@ -490,25 +490,30 @@ def test_a_check_says_that_the_coordinator_takes_the_certificate(
     assert re.fullmatch(takes, line)
 
 
-def test_a_check_does_not_believe_a_server_of_another_authority(
-    place: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+FOREIGN = pytest.mark.skipif(
+    not has_nginx(), reason="nginx is missing, and Flower asks for no certificate"
+)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (other_authority, "CERTIFICATE_VERIFY_FAILED"),
+        pytest.param(foreign_certificate, "answers 400 to this brand's certificate", marks=FOREIGN),
+    ],
+)
+def test_a_check_says_whose_certificate_is_of_another_authority(
+    place: World,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    change: Callable[..., None],
+    why: str,
 ) -> None:
-    home = changed_copy(place, partial(other_authority, keys=tmp_path))
+    home = changed_copy(place, partial(change, keys=tmp_path))
     code, (line,) = checked(home, capsys)
     assert code == 1
     assert line.startswith("FAIL  coordinator ")
-    assert "CERTIFICATE_VERIFY_FAILED" in line
-
-
-@pytest.mark.skipif(not has_nginx(), reason="nginx is missing, and Flower asks for no certificate")
-def test_a_check_says_that_a_certificate_of_another_authority_is_refused(
-    place: World, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    home = changed_copy(place, partial(foreign_certificate, keys=tmp_path))
-    code, (line,) = checked(home, capsys)
-    assert code == 1
-    assert line.startswith("FAIL  coordinator ")
-    assert "answers 400 to this brand's certificate" in line
+    assert why in line
 
 
 @pytest.mark.skipif(shutil.which("faketime") is None, reason="the command faketime is missing")

@@ -155,8 +155,7 @@ class Advert:
         key: X25519; the secret shared with a neighbour gives the pair's mask and sealed channel.
         root: hash of what opens the brand's mask keys if it drops out.
         commitment: hash of the self mask's key.
-        head: of the brand's ledger, or zeros.
-        entries: how many that ledger has, up to its head; 0 without one.
+        mark: how far the brand's ledger has come.
         channel_kem, mask_kem: ML-KEM-768, empty unless the profile is hybrid.
         signature: Ed25519.
     """
@@ -165,8 +164,7 @@ class Advert:
     key: bytes
     root: bytes
     commitment: bytes
-    head: bytes
-    entries: int
+    mark: Mark
     channel_kem: bytes = b""
     mask_kem: bytes = b""
     signature: bytes = b""
@@ -179,11 +177,6 @@ class Advert:
             (self.key, self.root, self.commitment, ledger, self.channel_kem, self.mask_kem)
         )
 
-    @property
-    def mark(self) -> Mark:
-        """How far the brand's ledger has come. Guarantee: public."""
-        return Mark(self.entries, self.head)
-
     def message(self, sid: bytes) -> bytes:
         """What the identity signs. Guarantee: binds keys, brand and round."""
         return advert_message(sid, self.index, self.keys)
@@ -191,7 +184,7 @@ class Advert:
     @staticmethod
     def size(hybrid: bool) -> int:
         """Bytes of :attr:`record`. Guarantee: public."""
-        return KEY + 3 * HASH + ENTRIES + (2 * KEM_PUBLIC if hybrid else 0) + SIGNATURE
+        return KEY + 2 * HASH + MARK + (2 * KEM_PUBLIC if hybrid else 0) + SIGNATURE
 
     @property
     def record(self) -> bytes:
@@ -203,11 +196,11 @@ class Advert:
         """The advert of a record of the right size. Guarantee: checks nothing else."""
         kem = KEM_PUBLIC if hybrid else 0
         parts, at = [], 0
-        for size in (KEY, HASH, HASH, HASH, ENTRIES, kem, kem, SIGNATURE):
+        for size in (KEY, HASH, HASH, MARK, kem, kem, SIGNATURE):
             parts.append(record[at : at + size])
             at += size
-        key, root, commitment, head, entries, *rest = parts
-        return cls(index, key, root, commitment, head, int.from_bytes(entries, "big"), *rest)
+        key, root, commitment, mark, *rest = parts
+        return cls(index, key, root, commitment, unpacked(mark), *rest)
 
 
 def packed(mark: Mark) -> bytes:

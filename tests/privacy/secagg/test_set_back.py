@@ -166,7 +166,7 @@ def test_a_number_is_signed_with_the_round() -> None:
     cheat.open()
     made = cheat.parsed()[1]
     assert made.mark == head(3)
-    cheat.adverts[1] = replace(made, entries=4).record
+    cheat.adverts[1] = replace(made, mark=made.mark._replace(entries=4)).record
     assert cheat.keys()["b000"].code is Code.BAD_SIGNATURE
 
 
